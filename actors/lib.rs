@@ -1,0 +1,1 @@
+//! The domain: a folder per service, a file per aggregate.

@@ -1,0 +1,1 @@
+//! The edge: HTTP, WebSocket, SSE; where failures become answers.

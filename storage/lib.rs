@@ -1,0 +1,14 @@
+//! Storage: journal, snapshots, read models and keys. The only crate that knows bytes and engines.
+//!
+//! The contracts are `journal.rs`, `snapshots.rs`, `read_model.rs` and `keyring.rs`; the default engine is
+//! `embedded.rs`. Everything but the journal and the keyring can be thrown away and is rebuilt.
+
+mod address;
+pub mod journal;
+pub mod read_model;
+pub mod snapshots;
+
+pub use address::{EntityRef, Epoch, Home, HomeKind, Lsn, Name, Offset, Seq, ShardId};
+pub use journal::Journal;
+pub use read_model::ReadModel;
+pub use snapshots::Snapshots;
