@@ -1,0 +1,114 @@
+//! The contract of projections: events in, rows out; exactly once, since rows and position move together.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use prognet_storage::{Home, Name, Offset, ReadModel, ShardId, codec, journal::Cause, read_model::RowChange, snapshots::TierError};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Aggregate, Timestamp};
+
+/// A reader of all shards that keeps a read model. Pure but for the rows it asks for.
+pub trait Projection: Send + Sync + 'static {
+    /// Its name; rows of an old shape are found by a new name.
+    const NAME: &'static str;
+
+    /// Takes in one event.
+    fn project(event: &Recorded, rows: &mut Rows<'_>) -> impl Future<Output = Result<(), TierError>> + Send;
+}
+
+/// An event as readers see it: decoded on demand, opened already.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The aggregate's kind.
+    pub kind: Name,
+    /// The event's type.
+    pub name: Name,
+    /// The version it was written in.
+    pub version: u16,
+    /// The home it happened in.
+    pub home: Home,
+    /// The entity it happened to.
+    pub id: u128,
+    /// Its shard.
+    pub shard: ShardId,
+    /// Its place there.
+    pub offset: Offset,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The account that asked, or 0.
+    pub by: u128,
+    /// The trace, or 0.
+    pub trace: u128,
+    /// What led to it.
+    pub caused_by: Option<Cause>,
+    /// The event, MessagePack with field names.
+    pub body: Arc<Vec<u8>>,
+}
+
+impl Recorded {
+    /// The event, if it is one of this aggregate; one that does not decode is an error of the build.
+    #[must_use]
+    pub fn of<A: Aggregate>(&self) -> Option<A::Event> {
+        if self.kind != A::KIND.name {
+            return None;
+        }
+        codec::decode_event(&self.body).ok()
+    }
+}
+
+/// A projection's rows: what is stored, under the changes of this page.
+pub struct Rows<'a> {
+    pub(crate) model: &'a dyn ReadModel,
+    pub(crate) projection: Name,
+    pub(crate) changes: BTreeMap<Vec<u8>, Option<(Home, Vec<u8>)>>,
+}
+
+impl std::fmt::Debug for Rows<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Rows").field("projection", &self.projection).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn new(model: &'a dyn ReadModel, projection: Name) -> Self {
+        Self { model, projection, changes: BTreeMap::new() }
+    }
+
+    /// The row as it is after the events so far.
+    ///
+    /// # Errors
+    /// When the tier does not answer.
+    pub async fn get<T: Serialize + DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, TierError> {
+        if let Some(change) = self.changes.get(key) {
+            return Ok(change.as_ref().and_then(|(_, value)| codec::decode_compact(value).ok()));
+        }
+        let row = self.model.get(self.projection, key.to_vec()).await?;
+        Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
+    }
+
+    /// Writes the row; `home` says whose data it is.
+    ///
+    /// # Errors
+    /// When the row does not encode.
+    pub fn put<T: Serialize>(&mut self, key: &[u8], home: Home, row: &T) -> Result<(), TierError> {
+        let value = codec::encode_compact(row)
+            .map_err(|source| TierError { operation: "encode a row", source: Box::new(source) })?;
+        self.changes.insert(key.to_vec(), Some((home, value)));
+        Ok(())
+    }
+
+    /// Removes the row, if there.
+    pub fn delete(&mut self, key: &[u8]) {
+        self.changes.insert(key.to_vec(), None);
+    }
+
+    pub(crate) fn into_changes(self) -> Vec<RowChange> {
+        self.changes
+            .into_iter()
+            .map(|(key, change)| match change {
+                Some((home, value)) => RowChange::Put { key, home, value },
+                None => RowChange::Delete { key },
+            })
+            .collect()
+    }
+}

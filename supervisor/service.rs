@@ -1,0 +1,47 @@
+//! A service's table of contents: what a node with its role hosts.
+
+use std::sync::Arc;
+
+use prognet_storage::Name;
+
+use crate::{
+    Aggregate, Projection,
+    entity::{EntityHost, Host},
+    readers::{ProjectionHost, Projector},
+};
+
+/// What a domain folder returns.
+#[derive(Debug)]
+pub struct Service {
+    pub(crate) name: Name,
+    pub(crate) kinds: Vec<Arc<dyn EntityHost>>,
+    pub(crate) projections: Vec<Arc<dyn ProjectionHost>>,
+}
+
+impl Service {
+    /// A service without contents.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { name: Name::new(name), kinds: Vec::new(), projections: Vec::new() }
+    }
+
+    /// Hosts an aggregate.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        self.kinds.push(Arc::new(Host::<A>::default()));
+        self
+    }
+
+    /// Hosts a saga: an aggregate that drives others and ends.
+    #[must_use]
+    pub fn saga<A: Aggregate>(self) -> Self {
+        self.aggregate::<A>()
+    }
+
+    /// Keeps a projection.
+    #[must_use]
+    pub fn projection<P: Projection>(mut self) -> Self {
+        self.projections.push(Arc::new(Projector::<P>::default()));
+        self
+    }
+}
