@@ -6,6 +6,7 @@
 mod aggregate;
 mod clock;
 mod projection;
+mod refusal;
 mod service;
 pub mod testing;
 
@@ -13,4 +14,5 @@ pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Timestamp};
 pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId};
 pub use projection::{Projection, Recorded, Rows};
+pub use refusal::{Refused, Unavailable};
 pub use service::Service;

@@ -1,0 +1,75 @@
+//! The three kinds of failure: the domain's no, try again, and a bug.
+
+use std::time::Duration;
+
+/// Why a command was not answered with a reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused<R> {
+    /// The domain says no.
+    #[error("{0}")]
+    Rejected(R),
+    /// The same idempotency key was used with another command.
+    #[error("the idempotency key was used with another command")]
+    KeyReused,
+    /// Try again.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// A bug or broken data; logged where it happened, under the trace of the command.
+    #[error("the command met a fault")]
+    Fault,
+}
+
+/// Why to try again, and when.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// A bounded queue is full.
+    #[error("the {limit} queue is full")]
+    Busy {
+        /// Which: `entity`, `home`, `shard` or `node`.
+        limit: &'static str,
+    },
+    /// The command's deadline passed before it was decided: nothing changed.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The saga goes on; the same key attaches to it again.
+    #[error("still running")]
+    StillRunning,
+    /// The append failed for sure: nothing changed.
+    #[error("the journal takes nothing now")]
+    NotWritten,
+    /// It may or may not have been written: retry with the same key.
+    #[error("the outcome is unknown")]
+    OutcomeUnknown,
+    /// The entity keeps failing and waits for an operator.
+    #[error("the entity is quarantined")]
+    Quarantined,
+    /// It failed and is restarted after a pause.
+    #[error("the entity restarts")]
+    Restarting,
+    /// This node hosts no such service.
+    #[error("no host for the service")]
+    NoHost,
+    /// A read model has not come far enough in time.
+    #[error("the list is not current yet")]
+    Behind,
+    /// The node is stopping.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl Unavailable {
+    /// When a retry is worth it.
+    #[must_use]
+    pub const fn retry_after(&self) -> Duration {
+        match self {
+            Self::Quarantined | Self::NotWritten | Self::NoHost => Duration::from_secs(30),
+            Self::Busy { .. }
+            | Self::Deadline
+            | Self::StillRunning
+            | Self::OutcomeUnknown
+            | Self::Restarting
+            | Self::Behind
+            | Self::Stopping => Duration::from_secs(1),
+        }
+    }
+}
