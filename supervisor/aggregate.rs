@@ -27,17 +27,17 @@ impl Kind {
 /// A consistency boundary: state that only its own events change, and the decisions that make them.
 ///
 /// State, commands, events, replies and rejections are serializable and `Send`: they cross nodes and restarts.
-pub trait Aggregate: Default + Serialize + DeserializeOwned + Send + Sync + Sized + 'static {
+pub trait Aggregate: Default + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + Sized + 'static {
     /// Its name.
     const KIND: Kind;
     /// The version of the events written today; older ones are upcast when read.
     const EVENT_VERSION: u16 = 1;
     /// What can be asked.
-    type Command: Serialize + DeserializeOwned + Send + 'static;
+    type Command: Serialize + DeserializeOwned + fmt::Debug + Send + 'static;
     /// What has happened; serde writes a variant as `snake_case`, which is the event's type.
-    type Event: Serialize + DeserializeOwned + Send + 'static;
+    type Event: Serialize + DeserializeOwned + fmt::Debug + Send + 'static;
     /// What it shows of itself after a command, and to a read.
-    type Reply: Serialize + DeserializeOwned + Send + 'static;
+    type Reply: Serialize + DeserializeOwned + fmt::Debug + Send + 'static;
     /// Why it says no.
     type Rejection: Serialize + DeserializeOwned + std::error::Error + Send + Sync + 'static;
 

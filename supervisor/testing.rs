@@ -1,6 +1,6 @@
 //! Given / when / then for aggregates: no runtime, no storage, a clock that stands at noon.
 
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
 use prognet_storage::{EntityRef, Home, HomeKind};
 
@@ -79,7 +79,7 @@ pub struct When<A: Aggregate> {
 #[expect(clippy::panic, reason = "a test must fail here")]
 impl<A: Aggregate> When<A>
 where
-    A::Event: PartialEq + Debug,
+    A::Event: PartialEq,
     A::Rejection: PartialEq,
 {
     /// It accepts, with exactly these events; hands the state after them back for more.
