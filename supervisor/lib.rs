@@ -1,18 +1,41 @@
 //! The runtime beneath the domain: supervised, event-sourced actors, activated on demand.
 //!
 //! The contracts (`aggregate.rs`, `projection.rs`, `service.rs`) are what the domain is written against;
-//! the rest is machinery, the same for every feature.
+//! `node.rs` is what the edge holds; the rest is machinery, the same for every feature:
+//!
+//! ```text
+//! node ▸ router ──permit──▶ tree ▸ region ▸ shard ▸ entity ──batch──▶ journal
+//!                                                                       │ durable tail
+//!                              readers (projections) ◀── effects ◀── topics
+//! ```
 
 mod aggregate;
 mod clock;
+mod effects;
+mod entity;
+mod limits;
+mod node;
+mod permits;
 mod projection;
+mod readers;
 mod refusal;
+mod region;
+mod restart;
+mod router;
+mod runtime;
 mod service;
+mod shard;
 pub mod testing;
+mod topics;
+mod tree;
 
 pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Timestamp};
+pub use limits::Limits;
+pub use node::{Answered, EntityView, KindCount, Node, Parts, StartError};
 pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId};
 pub use projection::{Projection, Recorded, Rows};
 pub use refusal::{Refused, Unavailable};
+pub use router::{Asking, Written};
 pub use service::Service;
+pub use topics::{Frame, Published, Subscription, Topic};

@@ -1,0 +1,448 @@
+//! A node: what the edge and the binary hold in hand.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use prognet_storage::{
+    EntityRef, Journal, Name, ReadModel, Snapshots, codec,
+    journal::{Health, Limit},
+    keyring::Keyring,
+};
+use ractor::Actor;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::oneshot;
+
+use crate::{
+    Aggregate, Clock, Entity, Projection, Refused, Service, Timestamp, Unavailable,
+    effects::Effects,
+    entity::{AnyBox, AnyRefused, Ask, Message, Outcome},
+    limits::Limits,
+    permits::Queue,
+    readers::{Progress, ProjectionHost, follow},
+    region::RegionStart,
+    router::{Asking, Door, Doors, Written},
+    runtime::{Runtime, Tasks},
+    shard::ShardMessage,
+    topics::{Hub, Published, Subscription, Topic, history},
+    tree::Root,
+};
+
+/// What a node is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+    /// Snapshots.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Read models.
+    pub read_model: Arc<dyn ReadModel>,
+    /// Keys.
+    pub keyring: Arc<Keyring>,
+    /// Time.
+    pub clock: Clock,
+    /// Limits.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Parts").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The supervision tree did not stand.
+    #[error("failed to start the supervision tree")]
+    Tree(#[from] ractor::SpawnErr),
+    /// What was under way could not be read.
+    #[error("failed to take up what was under way")]
+    Effects(#[from] prognet_storage::snapshots::TierError),
+}
+
+/// A reply, and the last record it depends on.
+#[derive(Debug, Clone)]
+pub struct Answered<R> {
+    /// The reply.
+    pub reply: R,
+    /// For lists that must show it; none if the entity has no history.
+    pub written: Option<Written>,
+}
+
+/// A kind of entity in numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct KindCount {
+    /// Its service.
+    pub service: Name,
+    /// The kind.
+    pub kind: Name,
+    /// Running actors.
+    pub hot: u64,
+    /// Starts since the node started.
+    pub activations: u64,
+    /// Crashes since the node started.
+    pub restarts: u64,
+    /// Entities that wait for an operator.
+    pub quarantined: u64,
+}
+
+/// One entity as an operator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntityView {
+    /// `hot`, `cold`, `leaving`, `restarting` or `quarantined`.
+    pub status: String,
+    /// Its last record.
+    pub seq: u64,
+    /// Commands that wait for it.
+    pub mailbox: u64,
+    /// Timers that are set.
+    pub timers: u64,
+    /// Outgoing commands without an answer.
+    pub under_way: u64,
+    /// Why it is quarantined, if it is.
+    pub error: Option<String>,
+    /// Its state, redacted.
+    pub state: serde_json::Value,
+}
+
+/// A running node; clones are the same node.
+#[derive(Debug, Clone)]
+pub struct Node(Arc<Running>);
+
+#[derive(Debug)]
+struct Running {
+    doors: Arc<Doors>,
+    progress: HashMap<Name, Arc<Progress>>,
+    effects: Arc<Effects>,
+    hub: Arc<Hub>,
+}
+
+impl Node {
+    /// Starts the tree, the readers and what was under way.
+    ///
+    /// # Errors
+    /// When the tree does not stand or the read models do not answer.
+    pub async fn start(parts: Parts, services: Vec<Service>) -> Result<Self, StartError> {
+        let runtime = Arc::new(Runtime {
+            journal: parts.journal,
+            snapshots: parts.snapshots,
+            read_model: parts.read_model,
+            keyring: parts.keyring,
+            clock: parts.clock,
+            limits: parts.limits,
+            page: Limit::default(),
+            tasks: Tasks::here(),
+        });
+        let (mut doors, mut starts, mut projections) = (HashMap::new(), Vec::new(), Vec::new());
+        let resident = Queue::default();
+        for service in services {
+            let kinds: Arc<HashMap<_, _>> =
+                Arc::new(service.kinds.into_iter().map(|host| (host.kind().name, host)).collect());
+            let shards = crate::region::Shards::default();
+            starts.push(RegionStart {
+                runtime: Arc::clone(&runtime),
+                service: service.name,
+                kinds: Arc::clone(&kinds),
+                shards: Arc::clone(&shards),
+                resident: Arc::clone(&resident),
+            });
+            doors.insert(service.name, Door { shards, kinds });
+            projections.extend(service.projections);
+        }
+        let (root, _) = Root::spawn(None, Root, starts).await?;
+        let doors = Arc::new(Doors {
+            runtime: Arc::clone(&runtime),
+            services: doors,
+            root,
+            waiting: Queue::default(),
+            is_stopping: AtomicBool::new(false),
+        });
+        let effects = Effects::new(Arc::downgrade(&doors));
+        effects.take_up(&runtime).await?;
+        projections.push(Arc::clone(&effects) as Arc<dyn ProjectionHost>);
+        let mut progress = HashMap::new();
+        for host in projections {
+            let far = Arc::new(Progress::default());
+            progress.insert(host.name(), Arc::clone(&far));
+            runtime.tasks.spawn(follow(host, Arc::clone(&runtime), far));
+        }
+        runtime.tasks.spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
+        let hub = Arc::new(Hub::default());
+        runtime.tasks.spawn(Arc::clone(&hub).run(Arc::downgrade(&doors)));
+        Ok(Self(Arc::new(Running { doors, progress, effects, hub })))
+    }
+
+    fn runtime(&self) -> &Arc<Runtime> {
+        self.0.doors.runtime()
+    }
+
+    /// Gives an entity a command and waits for its durable reply.
+    ///
+    /// # Errors
+    /// The domain's no, a reason to try again, or a fault.
+    pub async fn ask<A: Aggregate>(
+        &self,
+        asking: &Asking,
+        entity: Entity<A>,
+        command: A::Command,
+    ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
+        self.send(asking, entity, Some(Box::new(command)), Message::Ask).await
+    }
+
+    /// What an entity shows of itself now.
+    ///
+    /// # Errors
+    /// A reason to try again, or a fault.
+    pub async fn read<A: Aggregate>(
+        &self,
+        asking: &Asking,
+        entity: Entity<A>,
+    ) -> Result<A::Reply, Refused<A::Rejection>> {
+        self.send(asking, entity, None, Message::Ask).await.map(|answered| answered.reply)
+    }
+
+    /// Gives a saga a command and waits until it has ended; the same key attaches again after the deadline.
+    ///
+    /// # Errors
+    /// As [`Node::ask`]; [`Unavailable::StillRunning`] once the deadline has passed.
+    pub async fn ask_to_end<A: Aggregate>(
+        &self,
+        asking: &Asking,
+        entity: Entity<A>,
+        command: A::Command,
+    ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
+        self.ask(asking, entity, command).await?;
+        match self.send(asking, entity, None, Message::Await).await {
+            Err(Refused::Unavailable(Unavailable::Deadline | Unavailable::OutcomeUnknown)) => {
+                Err(Refused::Unavailable(Unavailable::StillRunning))
+            }
+            ended => ended,
+        }
+    }
+
+    async fn send<A: Aggregate>(
+        &self,
+        asking: &Asking,
+        entity: Entity<A>,
+        command: Option<AnyBox>,
+        message: fn(Ask) -> Message,
+    ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
+        let is_read = command.is_none();
+        let (reply, answered) = oneshot::channel();
+        let Asking { asker, key, trace, deadline } = *asking;
+        self.0
+            .doors
+            .admit(A::KIND.service, entity.reference(), |permit| {
+                message(Ask { command, asker, key, trace, deadline, reply, permit: Some(permit) })
+            })
+            .await?;
+        tokio::select! {
+            biased;
+            outcome = answered => typed::<A>(outcome.unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))),
+            () = self.runtime().clock.sleep_until(deadline) => Err(Refused::Unavailable(
+                if is_read { Unavailable::Deadline } else { Unavailable::OutcomeUnknown },
+            )),
+        }
+    }
+
+    /// One row of a projection.
+    ///
+    /// # Errors
+    /// When the read model does not answer.
+    pub async fn row<P: Projection, T: Serialize + DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, Unavailable> {
+        let row = self.runtime().read_model.get(Name::new(P::NAME), key.to_vec()).await.map_err(unreadable)?;
+        Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
+    }
+
+    /// Rows of a projection by key order.
+    ///
+    /// # Errors
+    /// When the read model does not answer.
+    pub async fn rows<P: Projection, T: Serialize + DeserializeOwned>(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, T)>, Unavailable> {
+        let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
+        let rows =
+            self.runtime().read_model.scan(Name::new(P::NAME), prefix, after, limit).await.map_err(unreadable)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| codec::decode_compact(&row.value).ok().map(|value| (row.key, value)))
+            .collect())
+    }
+
+    /// Returns once a projection has taken `written` in.
+    ///
+    /// # Errors
+    /// [`Unavailable::Behind`] once the deadline has passed.
+    pub async fn caught_up<P: Projection>(&self, written: Written, deadline: Timestamp) -> Result<(), Unavailable> {
+        let progress = self.0.progress.get(&Name::new(P::NAME)).ok_or(Unavailable::NoHost)?;
+        progress.reach(written, self.runtime(), deadline).await
+    }
+
+    /// Public events of a topic after a position, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal does not answer.
+    pub async fn history(&self, topic: Topic, after: u64, limit: usize) -> Result<Vec<Published>, Unavailable> {
+        let (mut events, mut position) = (Vec::new(), after);
+        while events.len() < limit {
+            let page = history(&self.0.doors, topic, position).await?;
+            if page.is_at_end {
+                break;
+            }
+            position = page.read_to;
+            events.extend(page.events);
+        }
+        events.truncate(limit);
+        Ok(events)
+    }
+
+    /// Live events of a topic after a position, or from now on.
+    #[must_use]
+    pub fn watch(&self, topic: Topic, after: Option<u64>) -> Subscription {
+        Subscription::new(Arc::clone(&self.0.doors), Arc::clone(&self.0.hub), topic, after)
+    }
+
+    /// The node's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.runtime().clock
+    }
+
+    /// A named secret, made once and kept in the keyring.
+    ///
+    /// # Errors
+    /// When the keyring does not answer.
+    pub fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Unavailable> {
+        self.runtime().keyring.secret(name, make).map(|secret| secret.to_vec()).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed to keep a secret");
+            Unavailable::NotWritten
+        })
+    }
+
+    /// A keyed hash, for the ids of reservations and the keys of rows.
+    #[must_use]
+    pub fn hash(&self, purpose: &str, bytes: &[u8]) -> u128 {
+        self.runtime().keyring.hash(purpose, bytes)
+    }
+
+    /// Kinds in numbers.
+    #[must_use]
+    pub fn counts(&self) -> Vec<KindCount> {
+        let hosts = self.0.doors.services.iter().flat_map(|(service, door)| {
+            door.kinds.values().map(move |host| {
+                let counters = host.counters();
+                KindCount {
+                    service: *service,
+                    kind: host.kind().name,
+                    hot: counters.hot.load(Ordering::Relaxed),
+                    activations: counters.activations.load(Ordering::Relaxed),
+                    restarts: counters.restarts.load(Ordering::Relaxed),
+                    quarantined: counters.quarantined.load(Ordering::Relaxed),
+                }
+            })
+        });
+        let mut counts: Vec<_> = hosts.collect();
+        counts.sort_by_key(|count| (count.service, count.kind));
+        counts
+    }
+
+    /// One entity, as it is; looking at it does not start it.
+    pub async fn inspect(&self, service: Name, entity: EntityRef) -> Option<EntityView> {
+        let shard = self.0.doors.shard(service, entity).await.ok()?;
+        let (reply, status) = oneshot::channel();
+        shard.actor.cast(ShardMessage::Status(entity, reply)).ok()?;
+        let status = status.await.ok()?;
+        let mut view = EntityView {
+            status: status.word.to_owned(),
+            seq: 0,
+            mailbox: 0,
+            timers: 0,
+            under_way: 0,
+            error: status.error,
+            state: serde_json::Value::Null,
+        };
+        let hot = shard.hot.read().ok().and_then(|hot| hot.get(&entity).cloned());
+        if let Some(hot) = hot {
+            view.mailbox = hot.waiting.load(Ordering::Relaxed) as u64;
+            let (reply, seen) = oneshot::channel();
+            hot.actor.cast(Message::Inspect(reply)).ok()?;
+            if let Ok(seen) = seen.await {
+                view.seq = seen.seq;
+                view.timers = seen.timers as u64;
+                view.under_way = seen.under_way as u64;
+                view.state = seen.state;
+            }
+        }
+        Some(view)
+    }
+
+    /// Lets an entity out of quarantine; says whether it was in.
+    pub async fn release(&self, service: Name, entity: EntityRef) -> bool {
+        let Ok(shard) = self.0.doors.shard(service, entity).await else { return false };
+        let (reply, released) = oneshot::channel();
+        drop(shard.actor.cast(ShardMessage::Release(entity, reply)));
+        released.await.unwrap_or(false)
+    }
+
+    /// Commands on their way to other entities, and those parked for one that is quarantined.
+    #[must_use]
+    pub fn effects_under_way(&self) -> usize {
+        self.0.effects.under_way()
+    }
+
+    /// The checks of readiness, by name.
+    #[must_use]
+    pub fn health(&self) -> Vec<(&'static str, Result<(), String>)> {
+        let journal = match self.runtime().journal.health() {
+            Health::Writable => Ok(()),
+            Health::Full => Err("the disk is full".to_owned()),
+            Health::Poisoned(reason) => Err(format!("poisoned: {reason}")),
+        };
+        let stuck: Vec<_> = self.0.progress.iter().filter(|(_, progress)| progress.error().is_some()).collect();
+        let projections = match stuck.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(format!("{name} is stuck")),
+        };
+        let stopping =
+            if self.0.doors.is_stopping.load(Ordering::Relaxed) { Err("stopping".to_owned()) } else { Ok(()) };
+        vec![("journal", journal), ("projections", projections), ("running", stopping)]
+    }
+
+    /// Takes no more commands, lets what is under way become durable, and closes the journal.
+    pub async fn stop(&self) {
+        self.0.doors.is_stopping.store(true, Ordering::Relaxed);
+        self.runtime().journal.close().await;
+        self.0.doors.root.stop(Some("the node stops".to_owned()));
+    }
+}
+
+fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
+    match outcome {
+        Ok((reply, written)) => match reply.downcast() {
+            Ok(reply) => Ok(Answered { reply: *reply, written }),
+            Err(_) => Err(Refused::Fault),
+        },
+        Err(AnyRefused::Rejected(rejection)) => match rejection.downcast() {
+            Ok(rejection) => Err(Refused::Rejected(*rejection)),
+            Err(_) => Err(Refused::Fault),
+        },
+        Err(AnyRefused::KeyReused) => Err(Refused::KeyReused),
+        Err(AnyRefused::Unavailable(why)) => Err(Refused::Unavailable(why)),
+        Err(AnyRefused::Fault) => Err(Refused::Fault),
+    }
+}
+
+fn unreadable(error: prognet_storage::snapshots::TierError) -> Unavailable {
+    tracing::error!(error = &error as &dyn std::error::Error, "failed to read a projection");
+    Unavailable::NotWritten
+}

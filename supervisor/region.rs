@@ -1,0 +1,130 @@
+//! A region: this node's shards of one service, started on first use, started again after a crash.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, RwLock},
+};
+
+use prognet_storage::{Name, ShardId, journal::AppendError};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use crate::{
+    entity::EntityHost,
+    permits::Queue,
+    runtime::Runtime,
+    shard::{Shard, ShardHandle, ShardStart},
+};
+
+/// What a region's mailbox takes.
+pub(crate) enum RegionMessage {
+    /// Start this shard, unless it runs.
+    Start(u16, oneshot::Sender<Result<ShardHandle, AppendError>>),
+}
+
+impl ractor::Message for RegionMessage {}
+
+/// The running shards of a region, as routers see them.
+pub(crate) type Shards = Arc<RwLock<HashMap<u16, ShardHandle>>>;
+
+/// What a region is started with.
+#[derive(Clone)]
+pub(crate) struct RegionStart {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) service: Name,
+    pub(crate) kinds: Arc<HashMap<Name, Arc<dyn EntityHost>>>,
+    pub(crate) shards: Shards,
+    pub(crate) resident: Queue,
+}
+
+pub(crate) struct Region;
+
+pub(crate) struct Running {
+    start: RegionStart,
+    by_actor: HashMap<ActorId, u16>,
+}
+
+impl Actor for Region {
+    type Msg = RegionMessage;
+    type State = Running;
+    type Arguments = RegionStart;
+
+    async fn pre_start(&self, _: ActorRef<RegionMessage>, start: RegionStart) -> Result<Running, ActorProcessingErr> {
+        Ok(Running { start, by_actor: HashMap::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<RegionMessage>,
+        message: RegionMessage,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        let RegionMessage::Start(number, started) = message;
+        let known = running.start.shards.read().ok().and_then(|shards| shards.get(&number).cloned());
+        let handle = match known {
+            Some(handle) => Ok(handle),
+            None => running.start(number, &myself).await?,
+        };
+        drop(started.send(handle));
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<RegionMessage>,
+        event: SupervisionEvent,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(actor, _, _) => running.ended(actor.get_id()),
+            SupervisionEvent::ActorFailed(actor, error) => {
+                tracing::error!(service = %running.start.service, error = %error, "a shard crashed; its next use starts it again");
+                running.ended(actor.get_id());
+            }
+            SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_)
+            | SupervisionEvent::PidLifecycleEvent(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Takes the shard over and starts its actor.
+    async fn start(
+        &mut self,
+        number: u16,
+        myself: &ActorRef<RegionMessage>,
+    ) -> Result<Result<ShardHandle, AppendError>, ActorProcessingErr> {
+        let RegionStart { runtime, service, kinds, shards, resident } = &self.start;
+        let shard = ShardId { service: *service, number };
+        let epoch = match runtime.journal.claim(shard).await {
+            Ok(claim) => claim.epoch,
+            Err(error) => return Ok(Err(error)),
+        };
+        let hot = Arc::default();
+        let start = ShardStart {
+            runtime: Arc::clone(runtime),
+            shard,
+            epoch,
+            kinds: Arc::clone(kinds),
+            hot: Arc::clone(&hot),
+            resident: Arc::clone(resident),
+        };
+        let (actor, _) = Shard::spawn_linked(None, Shard, start, myself.get_cell()).await?;
+        self.by_actor.insert(actor.get_id(), number);
+        let handle = ShardHandle { actor, hot, waiting: Queue::default() };
+        if let Ok(mut shards) = shards.write() {
+            shards.insert(number, handle.clone());
+        }
+        Ok(Ok(handle))
+    }
+
+    fn ended(&mut self, actor: ActorId) {
+        if let Some(number) = self.by_actor.remove(&actor)
+            && let Ok(mut shards) = self.start.shards.write()
+        {
+            shards.remove(&number);
+        }
+    }
+}

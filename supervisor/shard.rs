@@ -1,0 +1,365 @@
+//! A shard: finds, starts, passivates and restarts its entities, one at a time.
+//!
+//! ```text
+//!            first command                 idle, or over the cap
+//!   (cold) ───────────────▶ Hot ─────────────────────────────▶ Leaving(stash) ──stopped──▶ (cold)
+//!                            │ crash                                     stash not empty: Hot again
+//!                            ▼
+//!                        Backoff(until) ──next command──▶ Hot        past the intensity: Quarantined
+//! ```
+//!
+//! The shard's actor is the only one that changes this, so an entity is never started twice.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use prognet_storage::{EntityRef, Epoch, Name, ShardId};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, SupervisionEvent};
+use tokio::sync::oneshot;
+
+use crate::{
+    Timestamp, Unavailable,
+    entity::{EntityHost, Message, Shell},
+    permits::Queue,
+    restart::{Crashes, Verdict},
+    runtime::Runtime,
+};
+
+/// What a shard's mailbox takes.
+pub(crate) enum ShardMessage {
+    /// For an entity that the sender did not find hot.
+    Deliver(EntityRef, Message),
+    /// From an entity that is leaving: for its next life.
+    Returned(EntityRef, Message),
+    /// An entity's load failed, so its actor never was.
+    NotStarted(ActorId, String),
+    /// Somebody newer owns the shard.
+    Fenced,
+    /// Look for entities that idle.
+    Tick,
+    /// Let an entity out of quarantine; says whether it was in.
+    Release(EntityRef, oneshot::Sender<bool>),
+    /// How an entity stands.
+    Status(EntityRef, oneshot::Sender<Status>),
+}
+
+impl ractor::Message for ShardMessage {}
+
+/// How an entity stands, for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) word: &'static str,
+    pub(crate) error: Option<String>,
+}
+
+/// A shard as routers see it.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardHandle {
+    pub(crate) actor: ActorRef<ShardMessage>,
+    pub(crate) hot: Arc<RwLock<HashMap<EntityRef, HotEntity>>>,
+    pub(crate) waiting: Queue,
+}
+
+/// An entity that takes commands.
+#[derive(Debug, Clone)]
+pub(crate) struct HotEntity {
+    pub(crate) actor: ActorRef<Message>,
+    pub(crate) waiting: Queue,
+}
+
+/// What a shard is started with.
+pub(crate) struct ShardStart {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) shard: ShardId,
+    pub(crate) epoch: Epoch,
+    pub(crate) kinds: Arc<HashMap<Name, Arc<dyn EntityHost>>>,
+    pub(crate) hot: Arc<RwLock<HashMap<EntityRef, HotEntity>>>,
+    /// Entities hot on the whole node.
+    pub(crate) resident: Queue,
+}
+
+pub(crate) struct Shard;
+
+pub(crate) struct Slots {
+    start: ShardStart,
+    slots: HashMap<EntityRef, Slot>,
+    by_actor: HashMap<ActorId, EntityRef>,
+    crashes: HashMap<EntityRef, Crashes>,
+}
+
+enum Slot {
+    Hot { actor: ActorRef<Message>, used: Arc<AtomicI64> },
+    /// Kept for the tier of decoded states without a task; nothing goes there yet.
+    #[expect(dead_code, reason = "the warm tier is named before it is filled")]
+    Warm,
+    Leaving { stash: Vec<Message> },
+    Backoff { until: Timestamp },
+    Quarantined { error: String },
+}
+
+impl Actor for Shard {
+    type Msg = ShardMessage;
+    type State = Slots;
+    type Arguments = ShardStart;
+
+    async fn pre_start(&self, myself: ActorRef<ShardMessage>, start: ShardStart) -> Result<Slots, ActorProcessingErr> {
+        // A tick four times per idle time keeps an entity at most a quarter longer than promised.
+        let every = (start.runtime.limits.idle / 4).max(Duration::from_millis(50));
+        let (clock, shard) = (start.runtime.clock.clone(), myself.clone());
+        start.runtime.tasks.spawn(async move {
+            loop {
+                clock.sleep(every).await;
+                if shard.cast(ShardMessage::Tick).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Slots { start, slots: HashMap::new(), by_actor: HashMap::new(), crashes: HashMap::new() })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        message: ShardMessage,
+        slots: &mut Slots,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ShardMessage::Deliver(entity, message) => slots.deliver(entity, message, &myself),
+            ShardMessage::Returned(entity, message) => slots.returned(entity, message, &myself),
+            ShardMessage::NotStarted(actor, error) => slots.stopped(actor, Some(error), &myself),
+            ShardMessage::Fenced => {
+                tracing::warn!(shard = %slots.start.shard, "fenced: stepping down from shard {}", slots.start.shard);
+                myself.stop(Some("fenced".to_owned()));
+            }
+            ShardMessage::Tick => slots.passivate_idle(),
+            ShardMessage::Release(entity, released) => drop(released.send(slots.release(entity))),
+            ShardMessage::Status(entity, status) => drop(status.send(slots.status(entity))),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        event: SupervisionEvent,
+        slots: &mut Slots,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(actor, _, _) => slots.stopped(actor.get_id(), None, &myself),
+            SupervisionEvent::ActorFailed(actor, error) => {
+                slots.stopped(actor.get_id(), Some(error.to_string()), &myself);
+            }
+            SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_)
+            | SupervisionEvent::PidLifecycleEvent(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Slots {
+    fn deliver(&mut self, entity: EntityRef, message: Message, myself: &ActorRef<ShardMessage>) {
+        let now = self.start.runtime.clock.now();
+        match self.slots.get_mut(&entity) {
+            Some(Slot::Hot { actor, .. }) => {
+                let actor = actor.clone();
+                if let Err(MessagingErr::SendErr(message)) = actor.cast(message) {
+                    // It stops; its end is on the way to this mailbox.
+                    self.slots.insert(entity, Slot::Leaving { stash: vec![message] });
+                }
+            }
+            Some(Slot::Leaving { stash, .. }) if stash.len() >= self.start.runtime.limits.entity_queue => {
+                message.refuse(Unavailable::Busy { limit: "entity" });
+            }
+            Some(Slot::Leaving { stash, .. }) => stash.push(message),
+            Some(Slot::Backoff { until }) if now < *until => message.refuse(Unavailable::Restarting),
+            Some(Slot::Quarantined { .. }) => message.refuse(Unavailable::Quarantined),
+            Some(Slot::Backoff { .. } | Slot::Warm) | None => self.activate(entity, message, myself),
+        }
+    }
+
+    /// Starts the entity; the message waits in its mailbox until it is loaded.
+    fn activate(&mut self, entity: EntityRef, message: Message, myself: &ActorRef<ShardMessage>) {
+        let Some(host) = self.start.kinds.get(&entity.kind).map(Arc::clone) else {
+            return message.refuse(Unavailable::NoHost);
+        };
+        let runtime = &self.start.runtime;
+        let used = Arc::new(AtomicI64::new(runtime.clock.now().as_millis()));
+        let shell = Shell {
+            runtime: Arc::clone(runtime),
+            entity,
+            shard: self.start.shard,
+            epoch: self.start.epoch,
+            home: myself.clone(),
+            used: Arc::clone(&used),
+        };
+        match host.spawn(shell, myself.get_cell()) {
+            Ok((actor, starting)) => {
+                let (shard, id) = (myself.clone(), actor.get_id());
+                runtime.tasks.spawn(async move {
+                    if let Ok(Err(error)) = starting.await {
+                        drop(shard.cast(ShardMessage::NotStarted(id, error.to_string())));
+                    }
+                });
+                host.counters().activations.fetch_add(1, Ordering::Relaxed);
+                host.counters().hot.fetch_add(1, Ordering::Relaxed);
+                self.by_actor.insert(actor.get_id(), entity);
+                if let Err(MessagingErr::SendErr(message)) = actor.cast(message) {
+                    message.refuse(Unavailable::Restarting);
+                }
+                let hot = HotEntity { actor: actor.clone(), waiting: Queue::default() };
+                if let Ok(mut table) = self.start.hot.write() {
+                    table.insert(entity, hot);
+                }
+                self.slots.insert(entity, Slot::Hot { actor, used });
+                if self.start.resident.fetch_add(1, Ordering::Relaxed) >= runtime.limits.resident {
+                    self.passivate_oldest(entity);
+                }
+            }
+            Err(error) => {
+                tracing::error!(entity = %entity, error = &error as &dyn std::error::Error, "failed to start an entity");
+                message.refuse(Unavailable::Restarting);
+            }
+        }
+    }
+
+    /// A leaving entity hands back what came too late for it.
+    fn returned(&mut self, entity: EntityRef, message: Message, myself: &ActorRef<ShardMessage>) {
+        if let Some(Slot::Hot { .. }) = self.slots.get(&entity) {
+            self.forget_hot(entity);
+            self.slots.insert(entity, Slot::Leaving { stash: Vec::new() });
+        }
+        self.deliver(entity, message, myself);
+    }
+
+    /// Routers find it no longer; what they send from now on comes to the shard.
+    fn forget_hot(&self, entity: EntityRef) {
+        if let Ok(mut table) = self.start.hot.write() {
+            table.remove(&entity);
+        }
+    }
+
+    fn passivate(&mut self, entity: EntityRef) {
+        if let Some(Slot::Hot { actor, .. }) = self.slots.get(&entity) {
+            // If it is gone already its end is on the way to this mailbox.
+            drop(actor.cast(Message::Passivate));
+            self.forget_hot(entity);
+            self.slots.insert(entity, Slot::Leaving { stash: Vec::new() });
+        }
+    }
+
+    fn passivate_idle(&mut self) {
+        let (now, idle) = (self.start.runtime.clock.now(), self.start.runtime.limits.idle);
+        let idle: Vec<_> = self
+            .slots
+            .iter()
+            .filter_map(|(entity, slot)| match slot {
+                Slot::Hot { used, .. } => {
+                    let used = Timestamp::from_millis(used.load(Ordering::Relaxed));
+                    (now.since(used) >= idle).then_some(*entity)
+                }
+                Slot::Warm | Slot::Leaving { .. } | Slot::Backoff { .. } | Slot::Quarantined { .. } => None,
+            })
+            .collect();
+        for entity in idle {
+            self.passivate(entity);
+        }
+    }
+
+    /// Makes room: the entity of this shard that was not used for longest goes.
+    fn passivate_oldest(&mut self, but: EntityRef) {
+        let oldest = self
+            .slots
+            .iter()
+            .filter_map(|(entity, slot)| match slot {
+                Slot::Hot { used, .. } if *entity != but => Some((used.load(Ordering::Relaxed), *entity)),
+                Slot::Hot { .. }
+                | Slot::Warm
+                | Slot::Leaving { .. }
+                | Slot::Backoff { .. }
+                | Slot::Quarantined { .. } => None,
+            })
+            .min();
+        if let Some((_, entity)) = oldest {
+            self.passivate(entity);
+        }
+    }
+
+    /// An entity's actor has ended, by itself or by a crash.
+    fn stopped(&mut self, actor: ActorId, error: Option<String>, myself: &ActorRef<ShardMessage>) {
+        let Some(entity) = self.by_actor.remove(&actor) else { return };
+        self.start.resident.fetch_sub(1, Ordering::Relaxed);
+        self.forget_hot(entity);
+        let host = self.start.kinds.get(&entity.kind).map(Arc::clone);
+        if let Some(host) = &host {
+            host.counters().hot.fetch_sub(1, Ordering::Relaxed);
+        }
+        let stash = match self.slots.remove(&entity) {
+            Some(Slot::Leaving { stash, .. }) => stash,
+            Some(Slot::Hot { .. } | Slot::Warm | Slot::Backoff { .. } | Slot::Quarantined { .. }) | None => Vec::new(),
+        };
+        if let Some(error) = error {
+            let verdict = self.crashed(entity, &error);
+            tracing::error!(entity = %entity, error, ?verdict, "entity {entity} crashed");
+            if let Some(host) = &host {
+                host.counters().restarts.fetch_add(1, Ordering::Relaxed);
+                if verdict == Verdict::Quarantine {
+                    host.counters().quarantined.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        for message in stash {
+            self.deliver(entity, message, myself);
+        }
+    }
+
+    fn crashed(&mut self, entity: EntityRef, error: &str) -> Verdict {
+        let runtime = &self.start.runtime;
+        let verdict = self.crashes.entry(entity).or_default().crashed(runtime.clock.now(), &runtime.limits);
+        let slot = match verdict {
+            Verdict::Restart(until) => Slot::Backoff { until },
+            Verdict::Quarantine => Slot::Quarantined { error: error.to_owned() },
+        };
+        self.slots.insert(entity, slot);
+        verdict
+    }
+
+    fn release(&mut self, entity: EntityRef) -> bool {
+        let is_quarantined = matches!(self.slots.get(&entity), Some(Slot::Quarantined { .. }));
+        if is_quarantined {
+            self.slots.remove(&entity);
+            self.crashes.remove(&entity);
+            if let Some(host) = self.start.kinds.get(&entity.kind) {
+                host.counters().quarantined.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        is_quarantined
+    }
+
+    fn status(&self, entity: EntityRef) -> Status {
+        let (word, error) = match self.slots.get(&entity) {
+            Some(Slot::Hot { .. }) => ("hot", None),
+            Some(Slot::Warm) => ("warm", None),
+            Some(Slot::Leaving { .. }) => ("leaving", None),
+            Some(Slot::Backoff { .. }) => ("restarting", None),
+            Some(Slot::Quarantined { error }) => ("quarantined", Some(error.clone())),
+            None => ("cold", None),
+        };
+        Status { word, error }
+    }
+}
+
+/// Sends, or answers whoever waits that nobody is there.
+pub(crate) fn send_or_refuse(shard: &ActorRef<ShardMessage>, message: ShardMessage) {
+    if let Err(MessagingErr::SendErr(ShardMessage::Deliver(_, message) | ShardMessage::Returned(_, message))) =
+        shard.cast(message)
+    {
+        message.refuse(Unavailable::Restarting);
+    }
+}
