@@ -4,7 +4,10 @@
 //! `embedded.rs`. Everything but the journal and the keyring can be thrown away and is rebuilt.
 
 mod address;
+pub mod codec;
+pub mod embedded;
 pub mod journal;
+pub mod keyring;
 pub mod read_model;
 pub mod snapshots;
 
