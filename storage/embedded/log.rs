@@ -146,7 +146,10 @@ struct Walked {
     end: u64,
     crc: u32,
     next: Lsn,
+    /// The last frame's, which never falls.
     epoch: Epoch,
+    /// The highest met, of frames and of shards that were claimed again.
+    highest: Epoch,
     last_frame: Option<(usize, u64, usize)>,
 }
 
@@ -159,7 +162,7 @@ impl Log {
             files.push(disk.open(name)?);
         }
         let (mut index, mut recent) = (Index::default(), Recent::default());
-        let mut walked = Walked { end: 0, crc: 0, next: Lsn(1), epoch: Epoch(0), last_frame: None };
+        let mut walked = Walked { end: 0, crc: 0, next: Lsn(1), epoch: Epoch(0), highest: Epoch(0), last_frame: None };
         let mut cut_bytes = 0;
         for (number, (name, file)) in names.iter().zip(&files).enumerate() {
             let bytes = read_all(&**file)?;
@@ -209,7 +212,7 @@ impl Log {
             end: walked.end,
             crc: walked.crc,
             next: walked.next,
-            epoch: walked.epoch.next(),
+            epoch: walked.highest.next(),
             epochs: HashMap::new(),
             tails: HashMap::new(),
             seqs: HashMap::new(),
@@ -497,7 +500,7 @@ fn walk(
             see(Seen::Frame(at(walked.end, frame.first)));
         }
         for (place, stored) in records {
-            walked.epoch = walked.epoch.max(stored.epoch);
+            walked.highest = walked.highest.max(stored.epoch);
             let position = walked.end + (HEADER + place) as u64;
             let lsn = stored.lsn;
             see(Seen::Record(stored, at(position, lsn)));
@@ -506,7 +509,8 @@ fn walk(
         walked.last_frame = Some((number, walked.end, length));
         walked.end += length as u64;
         walked.crc = frame.crc;
-        walked.epoch = walked.epoch.max(frame.epoch);
+        walked.epoch = frame.epoch;
+        walked.highest = walked.highest.max(frame.epoch);
         walked.next = Lsn(walked.next.0 + u64::from(frame.count));
     }
 }

@@ -218,7 +218,7 @@ fn open_caught(directory: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
     let open = move || -> Result<sled::Db, String> {
         let db = config(&directory, cache_bytes).open().map_err(|error| error.to_string())?;
         // A page that does not read shows itself here, not under a projection.
-        for entry in &db {
+        for entry in db.iter() {
             entry.map_err(|error| error.to_string())?;
         }
         Ok(db)
@@ -397,22 +397,32 @@ mod tests {
         assert_eq!(refused, "the read models have seen record 8, but the journal ends at 7: it lost something");
     }
 
+    /// Whatever happened to the files, rows and position tell the same story, so that the rest is rebuilt.
     #[test]
-    fn a_damaged_tier_is_set_aside_and_begun_afresh() {
-        let place = Place::new();
-        let (tier, _) = place.open(999).unwrap();
-        for id in 0..200 {
-            commit(&tier, id, u64::from(id) + 1);
+    fn a_damaged_tier_opens_with_rows_that_match_its_position() {
+        let damages: [fn(&mut Vec<u8>); 4] = [
+            |bytes| bytes.fill(0xa5),
+            |bytes| bytes.truncate(bytes.len() / 2),
+            |bytes| bytes.iter_mut().skip(2000).take(4096).for_each(|byte| *byte = 0),
+            Vec::clear,
+        ];
+        for damage in damages {
+            let place = Place::new();
+            let (tier, _) = place.open(999).unwrap();
+            for id in 0..200 {
+                commit(&tier, id, u64::from(id) + 1);
+            }
+            drop(tier);
+            let path = place.directory.path().join("tier/db");
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(&path, bytes).unwrap();
+
+            let (tier, _) = place.open(999).unwrap();
+
+            let rows = tier.scan_now(ROWS, &[], None, 999).unwrap();
+            assert_eq!(rows.len() as u64, tier.position_now(ROWS).unwrap().lsn.0);
         }
-        drop(tier);
-        let path = place.directory.path().join("tier");
-        let bytes = std::fs::read(path.join("db")).unwrap();
-        std::fs::write(path.join("db"), vec![0xa5; bytes.len()]).unwrap();
-
-        let (tier, set_aside) = place.open(999).unwrap();
-
-        assert!(set_aside.is_some());
-        assert_eq!(tier.position_now(ROWS).unwrap(), Position::default());
     }
 
     #[test]
