@@ -33,7 +33,7 @@ pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, StartError};
-pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId};
+pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, snapshots::TierError};
 pub use projection::{Projection, Recorded, Rows};
 pub use refusal::{Refused, Unavailable};
 pub use router::{Asking, Written};

@@ -100,6 +100,12 @@ where
         }
     }
 
+    /// The events it accepts with, or nothing.
+    #[must_use]
+    pub fn accepted(self) -> Option<Vec<A::Event>> {
+        self.decided.ok().map(|decision| decision.events)
+    }
+
     /// It refuses, for this reason.
     ///
     /// # Panics

@@ -1,0 +1,301 @@
+//! Founding a tenant: a saga that claims the slug, creates the tenant, and keeps the slug for good.
+//!
+//! ```text
+//! (none) ──Start──▶ Claiming ──claimed──▶ Creating ──created──▶ Confirming ──confirmed──▶ Founded
+//!                      │ taken, or too late
+//!                      ▼
+//!                    Failed (the slug is released)
+//! ```
+
+use std::time::Duration;
+
+use prognet_supervisor::{Aggregate, Answer, Context, Decision, Entity, Kind};
+use serde::{Deserialize, Serialize};
+
+use super::tenant::{self, Tenant};
+use crate::{
+    ids::{AccountId, TenantId},
+    users::reservation::{self, Reservation},
+    values::{Slug, TenantName},
+};
+
+/// How long the slug may take to be claimed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A claim outlives the saga's patience, so that it cannot end between creating and confirming.
+const CLAIM_LASTS: Duration = Duration::from_secs(24 * 3600);
+const GIVE_UP: &str = "give_up";
+
+/// See the module.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FoundTenant {
+    plan: Option<Plan>,
+    stage: Stage,
+}
+
+/// What is to be founded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The tenant's id.
+    pub tenant: TenantId,
+    /// Its slug.
+    pub slug: Slug,
+    /// The slug's keyed hash, which is its reservation's id.
+    pub slug_reservation: u128,
+    /// Its name.
+    pub name: TenantName,
+    /// Its first owner.
+    pub owner: AccountId,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Stage {
+    #[default]
+    Claiming,
+    Creating,
+    Confirming,
+    Founded,
+    Failed(Failure),
+}
+
+/// Why no tenant was founded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Another tenant has the slug.
+    SlugTaken,
+    /// The slug could not be claimed in time.
+    TimedOut,
+}
+
+/// How the founding stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum View {
+    /// It goes on.
+    Running,
+    /// The tenant is there.
+    Founded,
+    /// There will be none.
+    Failed(Failure),
+}
+
+/// What moves the founding on; only `Start` comes from outside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the steps of the diagram")]
+pub enum Command {
+    Start(Plan),
+    SlugClaimed,
+    SlugTaken,
+    Created,
+    Confirmed,
+    GiveUp,
+}
+
+/// What has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the steps of the diagram")]
+pub enum Event {
+    Started(Plan),
+    SlugClaimed {},
+    TenantCreated {},
+    Founded {},
+    Failed { failure: Failure },
+}
+
+/// Why the founding says no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// The id was used for another plan.
+    #[error("the id belongs to another founding")]
+    AnotherPlan,
+}
+
+impl FoundTenant {
+    /// The founding of the tenant with an id.
+    #[must_use]
+    pub const fn at(id: TenantId) -> Entity<Self> {
+        Entity::new(id.home(), id.number())
+    }
+
+    fn start(&self, plan: Plan, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        match &self.plan {
+            Some(known) if *known == plan => Ok(Decision::nothing()),
+            Some(_) => Err(Rejection::AnotherPlan),
+            None => {
+                let claim = reservation::Command::Claim { owner: plan.tenant.number(), lasts: CLAIM_LASTS };
+                let slug = Reservation::at(plan.slug_reservation);
+                Ok(Decision::event(Event::Started(plan))
+                    .send("claim", slug, &claim)
+                    .timer(GIVE_UP, ctx.now().after(PATIENCE), Command::GiveUp))
+            }
+        }
+    }
+
+    fn slug_claimed(&self, plan: &Plan) -> Decision<Self> {
+        match self.stage {
+            Stage::Claiming => {
+                let Plan { tenant, slug, name, owner, .. } = plan.clone();
+                Decision::event(Event::SlugClaimed {}).clear(GIVE_UP).send(
+                    "create",
+                    Tenant::at(tenant),
+                    &tenant::Command::Create { name, slug, owner },
+                )
+            }
+            // Too late: give it back.
+            Stage::Failed(_) => Self::releasing(Decision::nothing(), plan),
+            Stage::Creating | Stage::Confirming | Stage::Founded => Decision::nothing(),
+        }
+    }
+
+    fn created(&self, plan: &Plan) -> Decision<Self> {
+        if self.stage != Stage::Creating {
+            return Decision::nothing();
+        }
+        let confirm = reservation::Command::Confirm { owner: plan.tenant.number() };
+        Decision::event(Event::TenantCreated {}).send("confirm", Reservation::at(plan.slug_reservation), &confirm)
+    }
+
+    fn failed(&self, failure: Failure) -> Decision<Self> {
+        if self.stage != Stage::Claiming {
+            return Decision::nothing();
+        }
+        Decision::event(Event::Failed { failure }).clear(GIVE_UP)
+    }
+
+    fn releasing(decision: Decision<Self>, plan: &Plan) -> Decision<Self> {
+        let release = reservation::Command::Release { owner: plan.tenant.number() };
+        decision.send("release", Reservation::at(plan.slug_reservation), &release)
+    }
+}
+
+impl Aggregate for FoundTenant {
+    const KIND: Kind = Kind::new("tenancy", "found_tenant");
+    type Command = Command;
+    type Event = Event;
+    type Reply = View;
+    type Rejection = Rejection;
+
+    fn decide(&self, command: Command, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        let Some(plan) = &self.plan else {
+            return match command {
+                Command::Start(plan) => self.start(plan, ctx),
+                Command::SlugClaimed | Command::SlugTaken | Command::Created | Command::Confirmed | Command::GiveUp => {
+                    Ok(Decision::nothing())
+                }
+            };
+        };
+        Ok(match command {
+            Command::Start(plan) => return self.start(plan, ctx),
+            Command::SlugClaimed => self.slug_claimed(plan),
+            Command::SlugTaken => self.failed(Failure::SlugTaken),
+            Command::GiveUp => self.failed(Failure::TimedOut),
+            Command::Created => self.created(plan),
+            Command::Confirmed if self.stage == Stage::Confirming => Decision::event(Event::Founded {}),
+            Command::Confirmed => Decision::nothing(),
+        })
+    }
+
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::Started(plan) => self.plan = Some(plan.clone()),
+            Event::SlugClaimed {} => self.stage = Stage::Creating,
+            Event::TenantCreated {} => self.stage = Stage::Confirming,
+            Event::Founded {} => self.stage = Stage::Founded,
+            Event::Failed { failure } => self.stage = Stage::Failed(*failure),
+        }
+    }
+
+    fn reply(&self) -> View {
+        match self.stage {
+            Stage::Claiming | Stage::Creating | Stage::Confirming => View::Running,
+            Stage::Founded => View::Founded,
+            Stage::Failed(failure) => View::Failed(failure),
+        }
+    }
+
+    fn heard(&self, answer: &Answer) -> Option<Command> {
+        match (answer.step(), answer.is_accepted()) {
+            ("claim", true) => Some(Command::SlugClaimed),
+            ("claim", false) => Some(Command::SlugTaken),
+            // The only no of a tenant to its creation is that this saga has created it already.
+            ("create", _) => Some(Command::Created),
+            ("confirm", _) => Some(Command::Confirmed),
+            _ => None,
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Founded | Stage::Failed(_))
+    }
+
+    fn inspect(&self) -> serde_json::Value {
+        serde_json::json!({ "stage": self.stage })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prognet_supervisor::testing::{NOON, given};
+
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan {
+            tenant: TenantId::new(1),
+            slug: Slug::parse("acme").unwrap(),
+            slug_reservation: 9,
+            name: TenantName::parse("Acme").unwrap(),
+            owner: AccountId::new(7),
+        }
+    }
+
+    const HELD: reservation::View = reservation::View { owner: Some(1), is_confirmed: false };
+
+    #[test]
+    fn a_founding_claims_creates_and_confirms() {
+        let started = Event::Started(plan());
+        given::<FoundTenant>([])
+            .when(Command::Start(plan()))
+            .then([started.clone()])
+            .sends(&["claim"])
+            .sets(&[("give_up", NOON.after(PATIENCE))]);
+        given::<FoundTenant>([started.clone()])
+            .hears::<Reservation>("claim", &Ok(HELD))
+            .then([Event::SlugClaimed {}])
+            .sends(&["create"]);
+        let claimed = [started, Event::SlugClaimed {}];
+        given::<FoundTenant>(claimed.clone())
+            .hears::<Tenant>("create", &Ok(None))
+            .then([Event::TenantCreated {}])
+            .sends(&["confirm"]);
+        let founded = given::<FoundTenant>(claimed.into_iter().chain([Event::TenantCreated {}]))
+            .hears::<Reservation>("confirm", &Ok(HELD))
+            .then([Event::Founded {}]);
+        assert!(founded.state.has_ended());
+    }
+
+    #[test]
+    fn a_taken_slug_ends_it() {
+        let failed = given::<FoundTenant>([Event::Started(plan())])
+            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken))
+            .then([Event::Failed { failure: Failure::SlugTaken }]);
+        assert_eq!(failed.state.reply(), View::Failed(Failure::SlugTaken));
+    }
+
+    #[test]
+    fn a_claim_that_comes_too_late_is_given_back() {
+        let timed_out = Event::Failed { failure: Failure::TimedOut };
+        given::<FoundTenant>([Event::Started(plan())]).when(Command::GiveUp).then([timed_out.clone()]);
+        given::<FoundTenant>([Event::Started(plan()), timed_out])
+            .hears::<Reservation>("claim", &Ok(HELD))
+            .then([])
+            .sends(&["release"]);
+    }
+
+    #[test]
+    fn the_same_plan_again_changes_nothing_and_another_is_refused() {
+        given::<FoundTenant>([Event::Started(plan())]).when(Command::Start(plan())).then([]);
+        let other = Plan { slug: Slug::parse("other").unwrap(), ..plan() };
+        given::<FoundTenant>([Event::Started(plan())]).when(Command::Start(other)).rejects(Rejection::AnotherPlan);
+    }
+}
