@@ -149,6 +149,17 @@ impl Clock {
         self.sleep_until(self.now().after(wait)).await;
     }
 
+    /// 16 bytes nobody can guess; empty if the system gives none, which no key accepts.
+    #[must_use]
+    pub fn fresh_secret(&self) -> Vec<u8> {
+        let mut secret = vec![0; 16];
+        if aws_lc_rs::rand::fill(&mut secret).is_err() {
+            tracing::error!("the system gives no randomness");
+            secret.clear();
+        }
+        secret
+    }
+
     /// A new id: 48 bits of time, then randomness, so that ids sort by age (RFC 9562 s. 5.7).
     #[must_use]
     pub fn fresh_id(&self) -> u128 {

@@ -36,7 +36,7 @@ use tokio::sync::oneshot;
 
 use kept::{DoneBody, InboxBody, Kept, KeptReply, TimerBody};
 pub(crate) use kept::TimerBody as TimerRecord;
-pub(crate) use message::{AnyBox, AnyRefused, Ask, Delivered, Delivery, Fire, Heard, Message, Outcome, Seen};
+pub(crate) use message::{AnyBox, AnyRefused, Ask, Delivery, Fire, Heard, Message, Outcome, Seen};
 use records::Header;
 pub(crate) use records::open_body;
 

@@ -1,1 +1,8 @@
-//! Tests.
+//! Promises of the product, through its public doors: real processes, killed for real.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test must fail loudly")]
+
+mod api;
+mod durability;
+mod harness;
+mod tidy;

@@ -1,1 +1,0 @@
-//! Typed settings, each value knowing where it came from.

@@ -1,0 +1,165 @@
+//! Every failure becomes one RFC 9457 answer, here.
+
+use std::fmt;
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
+use prognet_actors::{
+    tenancy::{found_tenant, tenant},
+    values::Invalid,
+};
+use prognet_sdk::{FieldError, Problem as Wire};
+use prognet_supervisor::{Refused, Unavailable};
+
+/// A failure on its way out.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    retry_after_s: Option<u64>,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
+        Self { status, code, title, detail: String::new(), errors: Vec::new(), retry_after_s: None }
+    }
+
+    fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.detail = detail.to_string();
+        self
+    }
+
+    /// A field of the request is not what it must be.
+    pub(crate) fn field(field: &str, detail: impl fmt::Display) -> Self {
+        let mut problem = Self::new(StatusCode::BAD_REQUEST, "request/invalid", "The request is not valid");
+        problem.errors.push(FieldError { field: field.to_owned(), detail: detail.to_string() });
+        problem
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "auth/token", "A valid bearer token is needed")
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "request/not-found", "There is nothing here")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} {}", self.status, self.code)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        let wire = Wire {
+            kind: format!("/problems/{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            request_id: String::new(),
+            errors: self.errors.clone(),
+        };
+        let body = serde_json::to_vec(&wire).unwrap_or_default();
+        response.content_type("application/problem+json").body(body)
+    }
+}
+
+/// A route nobody serves.
+pub(crate) async fn no_route() -> Result<HttpResponse, Problem> {
+    std::future::ready(Err(Problem::not_found())).await
+}
+
+impl From<Unavailable> for Problem {
+    fn from(why: Unavailable) -> Self {
+        let status = match why {
+            Unavailable::Busy { limit: "entity" } => StatusCode::TOO_MANY_REQUESTS,
+            Unavailable::Busy { .. }
+            | Unavailable::Deadline
+            | Unavailable::StillRunning
+            | Unavailable::NotWritten
+            | Unavailable::OutcomeUnknown
+            | Unavailable::Quarantined
+            | Unavailable::Restarting
+            | Unavailable::NoHost
+            | Unavailable::Behind
+            | Unavailable::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let mut problem = Self::new(status, "node/unavailable", "Try again").detail(&why);
+        problem.retry_after_s = Some(why.retry_after().as_secs());
+        problem
+    }
+}
+
+impl<R: Into<Self>> From<Refused<R>> for Problem {
+    fn from(refused: Refused<R>) -> Self {
+        match refused {
+            Refused::Rejected(rejection) => rejection.into(),
+            Refused::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "request/key-reused",
+                "The idempotency key was used with another request",
+            ),
+            Refused::Unavailable(why) => why.into(),
+            Refused::Fault => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "node/fault", "Something is broken here"),
+        }
+    }
+}
+
+impl From<tenant::Rejection> for Problem {
+    fn from(rejection: tenant::Rejection) -> Self {
+        use tenant::Rejection;
+        let (status, code) = match rejection {
+            Rejection::Unknown => (StatusCode::NOT_FOUND, "tenant/unknown"),
+            Rejection::AlreadyExists => (StatusCode::CONFLICT, "tenant/already-exists"),
+            Rejection::AlreadySuspended { .. } => (StatusCode::CONFLICT, "tenant/already-suspended"),
+            Rejection::NotSuspended => (StatusCode::CONFLICT, "tenant/not-suspended"),
+            Rejection::VersionMismatch { .. } => (StatusCode::PRECONDITION_FAILED, "tenant/version-mismatch"),
+            Rejection::UntilInThePast => (StatusCode::BAD_REQUEST, "tenant/until-in-the-past"),
+        };
+        Self::new(status, code, "The tenant says no").detail(rejection)
+    }
+}
+
+impl From<found_tenant::Rejection> for Problem {
+    fn from(found_tenant::Rejection::AnotherPlan: found_tenant::Rejection) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "request/key-reused",
+            "The idempotency key was used with another request",
+        )
+    }
+}
+
+impl From<found_tenant::Failure> for Problem {
+    fn from(failure: found_tenant::Failure) -> Self {
+        match failure {
+            found_tenant::Failure::SlugTaken => {
+                Self::new(StatusCode::CONFLICT, "tenant/slug-taken", "Another tenant has this slug")
+            }
+            found_tenant::Failure::TimedOut => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "tenant/founding-timed-out", "The founding took too long")
+            }
+        }
+    }
+}
+
+/// What is wrong with a field, by the field's own rule.
+pub(crate) fn invalid(field: &'static str) -> impl Fn(Invalid) -> Problem {
+    move |invalid| Problem::field(field, invalid)
+}

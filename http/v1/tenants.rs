@@ -1,0 +1,163 @@
+//! Tenants: found, read, list, rename, suspend, resume.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web::{Bytes, Data, Path, Query},
+};
+use prognet_actors::{
+    ids::TenantId,
+    tenancy::{
+        Directory, FoundTenant, Tenant, directory,
+        found_tenant::{self, Plan},
+        tenant::{self, Reason, Status, View},
+    },
+    values::{Slug, TenantName},
+};
+use prognet_sdk::{CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView};
+use prognet_supervisor::{Timestamp, Written};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    Edge,
+    caller::Caller,
+    cursor,
+    problem::{Problem, invalid},
+};
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// Founds a tenant; the same `Idempotency-Key` meets the same one.
+pub(crate) async fn create(caller: Caller, body: Bytes, edge: Data<Edge>) -> Answer {
+    let body: CreateTenant = parse(&body)?;
+    let slug = Slug::parse(&body.slug).map_err(invalid("slug"))?;
+    let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
+    let tenant = TenantId::new(caller.created_id(&edge));
+    let slug_reservation = edge.node.hash("slug", slug.as_str().as_bytes());
+    let plan = Plan { tenant, slug, slug_reservation, name, owner: caller.account() };
+    let start = found_tenant::Command::Start(plan);
+    let founded = edge.node.ask_to_end(caller.asking(), FoundTenant::at(tenant), start).await?;
+    if let found_tenant::View::Failed(failure) = founded.reply {
+        return Err(failure.into());
+    }
+    let view = known(edge.node.read(caller.asking(), Tenant::at(tenant)).await?)?;
+    Ok(answer(StatusCode::CREATED, &edge, tenant, view, founded.written))
+}
+
+/// One tenant, as it is now.
+pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
+    let tenant = id(&tenant)?;
+    let view = known(edge.node.read(caller.asking(), Tenant::at(tenant)).await?)?;
+    Ok(answer(StatusCode::OK, &edge, tenant, view, None))
+}
+
+/// Renames it; with `If-Match` only if nobody changed it meanwhile.
+pub(crate) async fn rename(
+    caller: Caller,
+    tenant: Path<String>,
+    body: Bytes,
+    edge: Data<Edge>,
+    request: HttpRequest,
+) -> Answer {
+    let body: RenameTenant = parse(&body)?;
+    let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
+    ask(&caller, &tenant, tenant::Command::Rename { name, if_version: if_match(&request)? }, &edge).await
+}
+
+/// Locks everyone out; nothing is deleted. With `until` it ends by itself.
+pub(crate) async fn suspend(caller: Caller, tenant: Path<String>, body: Bytes, edge: Data<Edge>) -> Answer {
+    let body: SuspendTenant = parse(&body)?;
+    let reason = serde_json::from_value::<Reason>(body.reason.into())
+        .map_err(|_| Problem::field("reason", "one of abuse, nonpayment, request, other"))?;
+    let time = |text: String| Timestamp::parse(&text).ok_or_else(|| Problem::field("until", "an RFC 3339 time"));
+    let until = body.until.map(time).transpose()?;
+    ask(&caller, &tenant, tenant::Command::Suspend { reason, until }, &edge).await
+}
+
+/// Opens it again.
+pub(crate) async fn resume(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
+    ask(&caller, &tenant, tenant::Command::Resume, &edge).await
+}
+
+/// What a list may be asked.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page {
+    after: Option<String>,
+    limit: Option<usize>,
+    consistency: Option<String>,
+}
+
+/// Tenants in the order they were founded; `consistency` takes the token of a write the list must show.
+pub(crate) async fn list(caller: Caller, page: Query<Page>, edge: Data<Edge>) -> Answer {
+    let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
+    if let Some(token) = &page.consistency {
+        let written = cursor::read(&edge.node, "consistency", token)?;
+        let written: Written =
+            serde_json::from_slice(&written).map_err(|_| Problem::field("consistency", "a token of a write"))?;
+        edge.node.caught_up::<Directory>(written, caller.asking().deadline).await?;
+    }
+    let after = page.after.as_deref().map(|after| cursor::read(&edge.node, "tenants", after)).transpose()?;
+    let rows = edge.node.rows::<Directory, directory::Row>(&[], after.as_deref(), limit + 1).await?;
+    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, "tenants", key));
+    let data = rows.into_iter().take(limit).map(|(_, row)| {
+        let directory::Row { id, name, slug, status, version, created_at, .. } = row;
+        wire(id, &name, &slug, status, version, created_at)
+    });
+    Ok(HttpResponse::Ok().json(TenantPage { data: data.collect(), next }))
+}
+
+async fn ask(caller: &Caller, tenant: &str, command: tenant::Command, edge: &Edge) -> Answer {
+    let tenant = id(tenant)?;
+    let answered = edge.node.ask(caller.asking(), Tenant::at(tenant), command).await?;
+    Ok(answer(StatusCode::OK, edge, tenant, known(answered.reply)?, answered.written))
+}
+
+fn answer(status: StatusCode, edge: &Edge, id: TenantId, view: View, written: Option<Written>) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((header::ETAG, format!("\"{}\"", view.version)));
+    if let Some(written) = written.and_then(|written| serde_json::to_vec(&written).ok()) {
+        response.insert_header(("Prognet-Consistency", cursor::write(&edge.node, "consistency", &written)));
+    }
+    let View { name, slug, status, version, created_at, .. } = view;
+    response.json(wire(id, &name, &slug, status, version, created_at))
+}
+
+fn wire(id: TenantId, name: &TenantName, slug: &Slug, status: Status, version: u64, created_at: Timestamp) -> TenantView {
+    let (status, suspension) = match status {
+        Status::Active => (TenantStatus::Active, None),
+        Status::Suspended { since, reason, until } => {
+            let reason = serde_json::to_value(reason).ok().and_then(|word| word.as_str().map(str::to_owned));
+            let until = until.map(|until| until.to_string());
+            let suspension = Suspension { since: since.to_string(), reason: reason.unwrap_or_default(), until };
+            (TenantStatus::Suspended, Some(suspension))
+        }
+    };
+    TenantView {
+        id: id.to_string(),
+        name: name.to_string(),
+        slug: slug.to_string(),
+        status,
+        suspension,
+        version,
+        created_at: created_at.to_string(),
+    }
+}
+
+fn known(view: Option<View>) -> Result<View, Problem> {
+    view.ok_or_else(|| tenant::Rejection::Unknown.into())
+}
+
+/// A tenant's id in a path.
+pub(crate) fn id(text: &str) -> Result<TenantId, Problem> {
+    text.parse().map_err(|invalid| Problem::field("tenant", invalid))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::field("body", error))
+}
+
+fn if_match(request: &HttpRequest) -> Result<Option<u64>, Problem> {
+    let Some(tag) = request.headers().get(header::IF_MATCH) else { return Ok(None) };
+    let version = tag.to_str().ok().and_then(|tag| tag.trim_matches('"').parse().ok());
+    version.map(Some).ok_or_else(|| Problem::field("If-Match", "an ETag of the tenant"))
+}

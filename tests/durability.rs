@@ -1,0 +1,206 @@
+//! kill -9 at random moments: what was acknowledged is there, nothing twice, and it goes on.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use crate::harness::{Node, reply};
+
+const ROUNDS: u64 = 20;
+const CLIENTS: usize = 8;
+
+/// What one client was told about its tenant.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    id: Option<String>,
+    /// Names in the order they were acknowledged.
+    acknowledged: Vec<String>,
+    /// The one whose answer never came: it may be there or not.
+    unanswered: Option<String>,
+    sent: u64,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_or_doubled_over_twenty_kills() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start(data.path());
+    let told: Vec<_> = (0..CLIENTS).map(|_| Arc::new(Mutex::new(Told::default()))).collect();
+    for round in 0..ROUNDS {
+        let clients = told.iter().enumerate().map(|(client, told)| work(&node, client, round, told));
+        let work = futures_util::future::join_all(clients);
+        // The moment of the kill differs from round to round, and lies anywhere in the work.
+        let moment = tokio::time::sleep_until(tokio::time::Instant::now() + std::time::Duration::from_millis(30 + (round * 37) % 170));
+        tokio::select! {
+            _ = work => {}
+            () = moment => {}
+        }
+        node.kill();
+        node = node.kill_and_restart();
+        for told in &told {
+            check(&node, &mut *told.lock().await).await;
+        }
+    }
+    let total: usize = futures_util::future::join_all(told.iter().map(|told| async { told.lock().await.acknowledged.len() }))
+        .await
+        .into_iter()
+        .sum();
+    assert!(total > 100, "the rounds were too short to prove anything: {total} acknowledged");
+    lists_agree(&node).await;
+}
+
+/// Founds a tenant once, then renames it for as long as the node answers.
+async fn work(node: &Node, client: usize, round: u64, told: &Mutex<Told>) {
+    loop {
+        let mut told = told.lock().await;
+        told.sent += 1;
+        let name = format!("client {client} name {}", told.sent);
+        let Some(id) = told.id.clone() else {
+            let request = node.request(Method::POST, "/v1/tenants").header("Idempotency-Key", format!("found-{client}"));
+            let founded = reply(request.json(&json!({ "name": "first", "slug": format!("client-{client}") }))).await;
+            match founded {
+                Ok(founded) => told.id = Some(founded.ok()["id"].as_str().unwrap().to_owned()),
+                Err(_) => return,
+            }
+            continue;
+        };
+        // Noted before it is sent: from here on it may be in the journal.
+        told.unanswered = Some(name.clone());
+        let request = node.request(Method::PATCH, &format!("/v1/tenants/{id}"));
+        let request = request.header("Idempotency-Key", format!("{client}-{round}-{}", told.sent));
+        match reply(request.json(&json!({ "name": name }))).await {
+            Ok(renamed) => {
+                assert_eq!(renamed.ok()["name"], name.as_str());
+                told.acknowledged.push(name);
+                told.unanswered = None;
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Compares what a client was told with the tenant's history.
+async fn check(node: &Node, told: &mut Told) {
+    let Some(id) = &told.id else { return };
+    let names = renames(node, id).await;
+    let mut expected = told.acknowledged.clone();
+    if names.len() > expected.len() {
+        expected.extend(told.unanswered.take());
+    }
+    verdict(&names, &expected).unwrap();
+    told.acknowledged = expected;
+    told.unanswered = None;
+    let now = node.get(&format!("/v1/tenants/{id}")).await.ok();
+    assert_eq!(now["version"].as_u64(), Some(names.len() as u64 + 1));
+    assert_eq!(now["name"].as_str(), Some(names.last().map_or("first", String::as_str)));
+}
+
+/// Every acknowledged name once, in the order it was acknowledged, and nothing else.
+fn verdict(found: &[String], expected: &[String]) -> Result<(), String> {
+    let mut counts = BTreeMap::<_, usize>::new();
+    for name in found {
+        *counts.entry(name).or_default() += 1;
+    }
+    if let Some((name, _)) = counts.iter().find(|(_, count)| **count > 1) {
+        return Err(format!("twice: {name}"));
+    }
+    if let Some(name) = expected.iter().find(|name| !counts.contains_key(name)) {
+        return Err(format!("lost: {name}"));
+    }
+    if found == expected { Ok(()) } else { Err(format!("another order: {found:?} instead of {expected:?}")) }
+}
+
+#[test]
+fn the_checker_finds_planted_faults() {
+    let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(verdict(&names("a b c"), &names("a b c")), Ok(()));
+    assert_eq!(verdict(&names("a c"), &names("a b c")), Err("lost: b".to_owned()));
+    assert_eq!(verdict(&names("a b b c"), &names("a b c")), Err("twice: b".to_owned()));
+    assert!(verdict(&names("b a c"), &names("a b c")).unwrap_err().starts_with("another order"));
+    assert!(verdict(&names("a b x"), &names("a b")).unwrap_err().starts_with("another order"));
+}
+
+async fn renames(node: &Node, id: &str) -> Vec<String> {
+    let (mut names, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let cursor = after.as_ref().map(|after| format!("&after={after}")).unwrap_or_default();
+        let page = node.get(&format!("/v1/tenants/{id}/events?limit=200{cursor}")).await.ok();
+        let events = page["data"].as_array().unwrap().iter().filter(|event| event["type"] == "tenant.renamed");
+        names.extend(events.map(|event| event["data"]["name"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => return names,
+        }
+    }
+}
+
+/// The list is what the entities say, and stays so when it is built again from nothing.
+async fn lists_agree(node: &Node) {
+    let listed = node.eventually("/v1/tenants?limit=200", |page| page["data"].as_array().is_some_and(|rows| rows.len() >= CLIENTS - 1)).await;
+    for row in listed["data"].as_array().unwrap() {
+        let path = format!("/v1/tenants/{}", row["id"].as_str().unwrap());
+        let entity = node.get(&path).await.ok();
+        node.eventually("/v1/tenants?limit=200", |page| has(page, &entity)).await;
+    }
+}
+
+fn has(page: &Value, tenant: &Value) -> bool {
+    page["data"].as_array().is_some_and(|rows| rows.contains(tenant))
+}
+
+#[tokio::test]
+async fn read_models_thrown_away_or_damaged_are_built_again_the_same() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start(data.path());
+    for slug in ["one", "two", "three"] {
+        node.tenant(slug).await;
+    }
+    let is_whole = |page: &Value| page["data"].as_array().is_some_and(|rows| rows.len() == 3);
+    let before = node.eventually("/v1/tenants", is_whole).await;
+    let tier = data.path().join("tier");
+
+    for damage in [0, 1, 2] {
+        node.kill();
+        match damage {
+            0 => std::fs::remove_dir_all(&tier).unwrap(),
+            1 => std::fs::write(tier.join("db"), b"").unwrap(),
+            _ => {
+                let length = std::fs::metadata(tier.join("db")).unwrap().len();
+                std::fs::write(tier.join("db"), vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+            }
+        }
+        node = node.kill_and_restart();
+        assert_eq!(node.eventually("/v1/tenants", is_whole).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_terminated_node_exits_with_zero_and_goes_on_where_it_was() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let id = node.tenant("acme").await;
+    assert_eq!(node.managed("/readyz").await.0, 200);
+
+    assert_eq!(node.terminate(), Some(0));
+
+    let node = Node::start(data.path());
+    assert_eq!(node.get(&format!("/v1/tenants/{id}")).await.ok()["slug"], "acme");
+    let (status, metrics) = node.managed("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(metrics.contains("prognet_entities_hot{kind=\"tenant\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_second_node_on_the_same_data_is_refused_with_the_holders_pid() {
+    let data = tempfile::tempdir().unwrap();
+    let _node = Node::start(data.path());
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_prognet"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
+        .arg(data.path())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(said.contains("is in use by process"), "{said}");
+}
