@@ -47,7 +47,10 @@ pub struct Serving {
 
 impl std::fmt::Debug for Serving {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Serving").field("listen", &self.listen).field("management", &self.management).finish_non_exhaustive()
+        out.debug_struct("Serving")
+            .field("listen", &self.listen)
+            .field("management", &self.management)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,7 +59,10 @@ impl std::fmt::Debug for Serving {
 /// # Errors
 /// When an address is taken.
 pub fn bind(settings: &Settings, node: &Node) -> io::Result<Serving> {
-    let edge = web::Data::new(Edge { node: node.clone(), settings: settings.clone() });
+    let edge = web::Data::new(Edge {
+        node: node.clone(),
+        settings: settings.clone(),
+    });
     let limit = settings.body_bytes_max;
     let public = {
         let edge = edge.clone();
@@ -75,12 +81,17 @@ pub fn bind(settings: &Settings, node: &Node) -> io::Result<Serving> {
         .workers(1)
         .disable_signals()
         .bind(settings.management)?;
-    let address = |addresses: Vec<SocketAddr>| addresses.first().copied().ok_or(io::ErrorKind::AddrNotAvailable);
+    let address =
+        |addresses: Vec<SocketAddr>| addresses.first().copied().ok_or(io::ErrorKind::AddrNotAvailable);
     let (listen, management_at) = (address(public.addrs())?, address(management.addrs())?);
     let servers = [public.run(), management.run()];
     let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
     for server in servers {
         drop(tokio::task::spawn(server));
     }
-    Ok(Serving { listen, management: management_at, handles })
+    Ok(Serving {
+        listen,
+        management: management_at,
+        handles,
+    })
 }

@@ -28,14 +28,23 @@ async fn ready(edge: web::Data<Edge>) -> HttpResponse {
             Err(why) => format!("{name}: {why}\n"),
         })
         .collect();
-    let mut response = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let mut response = if is_ready {
+        HttpResponse::Ok()
+    } else {
+        HttpResponse::ServiceUnavailable()
+    };
     std::future::ready(response.body(lines)).await
 }
 
 /// Counts per kind, as Prometheus text.
 async fn metrics(edge: web::Data<Edge>) -> HttpResponse {
     let mut text = String::new();
-    for (metric, kind) in [("hot", "gauge"), ("activations_total", "counter"), ("restarts_total", "counter"), ("quarantined", "gauge")] {
+    for (metric, kind) in [
+        ("hot", "gauge"),
+        ("activations_total", "counter"),
+        ("restarts_total", "counter"),
+        ("quarantined", "gauge"),
+    ] {
         text.push_str(&format!("# TYPE prognet_entities_{metric} {kind}\n"));
         for count in edge.node.counts() {
             let value = match metric {
@@ -44,12 +53,21 @@ async fn metrics(edge: web::Data<Edge>) -> HttpResponse {
                 "restarts_total" => count.restarts,
                 _ => count.quarantined,
             };
-            text.push_str(&format!("prognet_entities_{metric}{{kind=\"{}\"}} {value}\n", count.kind));
+            text.push_str(&format!(
+                "prognet_entities_{metric}{{kind=\"{}\"}} {value}\n",
+                count.kind
+            ));
         }
     }
-    std::future::ready(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)).await
+    std::future::ready(
+        HttpResponse::Ok()
+            .content_type("text/plain; version=0.0.4")
+            .body(text),
+    )
+    .await
 }
 
 async fn version() -> HttpResponse {
-    std::future::ready(HttpResponse::Ok().json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))).await
+    std::future::ready(HttpResponse::Ok().json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") })))
+        .await
 }

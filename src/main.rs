@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("PROGNET_LOG").unwrap_or_else(|_| "info,ractor=warn".into()),
+            tracing_subscriber::EnvFilter::try_from_env("PROGNET_LOG")
+                .unwrap_or_else(|_| "info,ractor=warn".into()),
         )
         .init();
     let grace = Duration::from_secs(serve.grace_s);

@@ -1,12 +1,7 @@
 //! A node from start to stop: built bottom-up, drained top-down.
 
 use std::{
-    fs::OpenOptions,
-    io::Write,
-    net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::Arc,
+    fs::OpenOptions, io::Write, net::SocketAddr, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc,
     time::Duration,
 };
 
@@ -23,7 +18,12 @@ const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 const TIER_CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Runs a node until it is told to stop.
-pub(crate) fn run(data: &Path, listen: SocketAddr, management: SocketAddr, grace: Duration) -> anyhow::Result<()> {
+pub(crate) fn run(
+    data: &Path,
+    listen: SocketAddr,
+    management: SocketAddr,
+    grace: Duration,
+) -> anyhow::Result<()> {
     let parts = open(data)?;
     let settings = Settings {
         listen,
@@ -34,10 +34,16 @@ pub(crate) fn run(data: &Path, listen: SocketAddr, management: SocketAddr, grace
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let node = Node::start(parts, prognet_actors::services()).await.context("failed to start the node")?;
+        let node = Node::start(parts, prognet_actors::services())
+            .await
+            .context("failed to start the node")?;
         let serving = prognet_http::bind(&settings, &node).context("failed to listen")?;
         write_operator_token(data, &node)?;
-        tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
+        tracing::info!(
+            "ready on http://{} (management http://{})",
+            serving.listen,
+            serving.management
+        );
         announce(&serving)?;
         stop_signal().await?;
         tracing::info!("stopping: finishing what was taken");
@@ -58,14 +64,24 @@ pub(crate) fn run(data: &Path, listen: SocketAddr, management: SocketAddr, grace
 fn open(data: &Path) -> anyhow::Result<Parts> {
     let (journal, opened) = EmbeddedJournal::open(&data.join("journal"), SEGMENT_BYTES)?;
     if opened.cut_bytes > 0 {
-        tracing::warn!(cut_bytes = opened.cut_bytes, "cut a torn tail off the journal: it was never acknowledged");
+        tracing::warn!(
+            cut_bytes = opened.cut_bytes,
+            "cut a torn tail off the journal: it was never acknowledged"
+        );
     }
     let directory = data.join("keyring");
     let keyring = Arc::new(Keyring::open(&directory, &MasterKey::in_directory(&directory)?)?);
-    let (tier, set_aside) =
-        SledTier::open(&data.join("tier"), TIER_CACHE_BYTES, Arc::clone(&keyring), opened.last)?;
+    let (tier, set_aside) = SledTier::open(
+        &data.join("tier"),
+        TIER_CACHE_BYTES,
+        Arc::clone(&keyring),
+        opened.last,
+    )?;
     if let Some(why) = set_aside {
-        tracing::warn!(why, "set the damaged read models and snapshots aside; rebuilding them from the journal");
+        tracing::warn!(
+            why,
+            "set the damaged read models and snapshots aside; rebuilding them from the journal"
+        );
     }
     let tier = Arc::new(tier);
     Ok(Parts {
@@ -82,7 +98,12 @@ fn open(data: &Path) -> anyhow::Result<Parts> {
 fn write_operator_token(data: &Path, node: &Node) -> anyhow::Result<()> {
     let path = data.join("operator.token");
     let token = prognet_http::operator_token(node)?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)?;
     writeln!(file, "{token}").with_context(|| format!("failed to write `{}`", path.display()))
 }
 

@@ -230,7 +230,10 @@ mod tests {
 
     #[test]
     fn a_home_survives_its_canonical_bytes() {
-        let home = Home { kind: HomeKind::Account, id: 77 };
+        let home = Home {
+            kind: HomeKind::Account,
+            id: 77,
+        };
         assert_eq!(Home::from_canonical(&home.canonical()), Some(home));
     }
 

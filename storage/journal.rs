@@ -216,7 +216,10 @@ pub struct Limit {
 impl Default for Limit {
     /// A page that is quick to decode and small to hold.
     fn default() -> Self {
-        Self { records: 1_000, bytes: 1024 * 1024 }
+        Self {
+            records: 1_000,
+            bytes: 1024 * 1024,
+        }
     }
 }
 
@@ -240,7 +243,12 @@ pub trait Journal: Send + Sync + 'static {
     fn append(&self, group: Group, done: Done);
 
     /// Records of a shard after an offset, in order, without a gap.
-    fn read(&self, shard: ShardId, after: Offset, limit: Limit) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>>;
+    fn read(
+        &self,
+        shard: ShardId,
+        after: Offset,
+        limit: Limit,
+    ) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>>;
 
     /// Records of a home in a service after an offset, in order; never reads the rest of the shard.
     fn read_home(

@@ -47,7 +47,12 @@ pub struct Row {
 /// Rows of projections, by key order.
 pub trait ReadModel: Send + Sync + 'static {
     /// Applies the changes and moves the position, all or nothing. `moved.offsets` names only the shards that moved.
-    fn commit(&self, projection: Name, changes: Vec<RowChange>, moved: Position) -> BoxFuture<'_, Result<(), TierError>>;
+    fn commit(
+        &self,
+        projection: Name,
+        changes: Vec<RowChange>,
+        moved: Position,
+    ) -> BoxFuture<'_, Result<(), TierError>>;
 
     /// How far the projection has come.
     fn position(&self, projection: Name) -> BoxFuture<'_, Result<Position, TierError>>;

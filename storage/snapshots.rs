@@ -28,7 +28,12 @@ pub struct TierError {
 /// Keeps at most one snapshot an entity. Only durable records may be in one.
 pub trait Snapshots: Send + Sync + 'static {
     /// Replaces the entity's snapshot, unless the kept one is newer.
-    fn save(&self, service: Name, entity: EntityRef, snapshot: Snapshot) -> BoxFuture<'_, Result<(), TierError>>;
+    fn save(
+        &self,
+        service: Name,
+        entity: EntityRef,
+        snapshot: Snapshot,
+    ) -> BoxFuture<'_, Result<(), TierError>>;
 
     /// The snapshot, if there is a readable one: an unreadable, erased or missing one is `None`.
     fn load(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Option<Snapshot>, TierError>>;

@@ -51,7 +51,9 @@ pub struct Parts {
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Parts").field("limits", &self.limits).finish_non_exhaustive()
+        out.debug_struct("Parts")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,8 +144,13 @@ impl Node {
         let (mut doors, mut starts, mut projections) = (HashMap::new(), Vec::new(), Vec::new());
         let resident = Queue::default();
         for service in services {
-            let kinds: Arc<HashMap<_, _>> =
-                Arc::new(service.kinds.into_iter().map(|host| (host.kind().name, host)).collect());
+            let kinds: Arc<HashMap<_, _>> = Arc::new(
+                service
+                    .kinds
+                    .into_iter()
+                    .map(|host| (host.kind().name, host))
+                    .collect(),
+            );
             let shards = crate::region::Shards::default();
             starts.push(RegionStart {
                 runtime: Arc::clone(&runtime),
@@ -172,10 +179,17 @@ impl Node {
             progress.insert(host.name(), Arc::clone(&far));
             runtime.tasks.spawn(follow(host, Arc::clone(&runtime), far));
         }
-        runtime.tasks.spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
+        runtime
+            .tasks
+            .spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
         let hub = Arc::new(Hub::default());
         runtime.tasks.spawn(Arc::clone(&hub).run(Arc::downgrade(&doors)));
-        Ok(Self(Arc::new(Running { doors, progress, effects, hub })))
+        Ok(Self(Arc::new(Running {
+            doors,
+            progress,
+            effects,
+            hub,
+        })))
     }
 
     fn runtime(&self) -> &Arc<Runtime> {
@@ -192,7 +206,8 @@ impl Node {
         entity: Entity<A>,
         command: A::Command,
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
-        self.send(asking, entity, Some(Box::new(command)), Message::Ask).await
+        self.send(asking, entity, Some(Box::new(command)), Message::Ask)
+            .await
     }
 
     /// What an entity shows of itself now.
@@ -204,7 +219,9 @@ impl Node {
         asking: &Asking,
         entity: Entity<A>,
     ) -> Result<A::Reply, Refused<A::Rejection>> {
-        self.send(asking, entity, None, Message::Ask).await.map(|answered| answered.reply)
+        self.send(asking, entity, None, Message::Ask)
+            .await
+            .map(|answered| answered.reply)
     }
 
     /// Gives a saga a command and waits until it has ended; the same key attaches again after the deadline.
@@ -235,11 +252,24 @@ impl Node {
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
         let is_read = command.is_none();
         let (reply, answered) = oneshot::channel();
-        let Asking { asker, key, trace, deadline } = *asking;
+        let Asking {
+            asker,
+            key,
+            trace,
+            deadline,
+        } = *asking;
         self.0
             .doors
             .admit(A::KIND.service, entity.reference(), |permit| {
-                message(Ask { command, asker, key, trace, deadline, reply, permit: Some(permit) })
+                message(Ask {
+                    command,
+                    asker,
+                    key,
+                    trace,
+                    deadline,
+                    reply,
+                    permit: Some(permit),
+                })
             })
             .await?;
         tokio::select! {
@@ -255,8 +285,16 @@ impl Node {
     ///
     /// # Errors
     /// When the read model does not answer.
-    pub async fn row<P: Projection, T: Serialize + DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, Unavailable> {
-        let row = self.runtime().read_model.get(Name::new(P::NAME), key.to_vec()).await.map_err(unreadable)?;
+    pub async fn row<P: Projection, T: Serialize + DeserializeOwned>(
+        &self,
+        key: &[u8],
+    ) -> Result<Option<T>, Unavailable> {
+        let row = self
+            .runtime()
+            .read_model
+            .get(Name::new(P::NAME), key.to_vec())
+            .await
+            .map_err(unreadable)?;
         Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
     }
 
@@ -271,11 +309,19 @@ impl Node {
         limit: usize,
     ) -> Result<Vec<(Vec<u8>, T)>, Unavailable> {
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        let rows =
-            self.runtime().read_model.scan(Name::new(P::NAME), prefix, after, limit).await.map_err(unreadable)?;
+        let rows = self
+            .runtime()
+            .read_model
+            .scan(Name::new(P::NAME), prefix, after, limit)
+            .await
+            .map_err(unreadable)?;
         Ok(rows
             .into_iter()
-            .filter_map(|row| codec::decode_compact(&row.value).ok().map(|value| (row.key, value)))
+            .filter_map(|row| {
+                codec::decode_compact(&row.value)
+                    .ok()
+                    .map(|value| (row.key, value))
+            })
             .collect())
     }
 
@@ -283,8 +329,16 @@ impl Node {
     ///
     /// # Errors
     /// [`Unavailable::Behind`] once the deadline has passed.
-    pub async fn caught_up<P: Projection>(&self, written: Written, deadline: Timestamp) -> Result<(), Unavailable> {
-        let progress = self.0.progress.get(&Name::new(P::NAME)).ok_or(Unavailable::NoHost)?;
+    pub async fn caught_up<P: Projection>(
+        &self,
+        written: Written,
+        deadline: Timestamp,
+    ) -> Result<(), Unavailable> {
+        let progress = self
+            .0
+            .progress
+            .get(&Name::new(P::NAME))
+            .ok_or(Unavailable::NoHost)?;
         progress.reach(written, self.runtime(), deadline).await
     }
 
@@ -292,7 +346,12 @@ impl Node {
     ///
     /// # Errors
     /// When the journal does not answer.
-    pub async fn history(&self, topic: Topic, after: u64, limit: usize) -> Result<Vec<Published>, Unavailable> {
+    pub async fn history(
+        &self,
+        topic: Topic,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Published>, Unavailable> {
         let (mut events, mut position) = (Vec::new(), after);
         while events.len() < limit {
             let page = history(&self.0.doors, topic, position).await?;
@@ -323,10 +382,17 @@ impl Node {
     /// # Errors
     /// When the keyring does not answer.
     pub fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Unavailable> {
-        self.runtime().keyring.secret(name, make).map(|secret| secret.to_vec()).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed to keep a secret");
-            Unavailable::NotWritten
-        })
+        self.runtime()
+            .keyring
+            .secret(name, make)
+            .map(|secret| secret.to_vec())
+            .map_err(|error| {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to keep a secret"
+                );
+                Unavailable::NotWritten
+            })
     }
 
     /// A keyed hash, for the ids of reservations and the keys of rows.
@@ -388,7 +454,9 @@ impl Node {
 
     /// Lets an entity out of quarantine; says whether it was in.
     pub async fn release(&self, service: Name, entity: EntityRef) -> bool {
-        let Ok(shard) = self.0.doors.shard(service, entity).await else { return false };
+        let Ok(shard) = self.0.doors.shard(service, entity).await else {
+            return false;
+        };
         let (reply, released) = oneshot::channel();
         drop(shard.actor.cast(ShardMessage::Release(entity, reply)));
         released.await.unwrap_or(false)
@@ -408,14 +476,26 @@ impl Node {
             Health::Full => Err("the disk is full".to_owned()),
             Health::Poisoned(reason) => Err(format!("poisoned: {reason}")),
         };
-        let stuck: Vec<_> = self.0.progress.iter().filter(|(_, progress)| progress.error().is_some()).collect();
+        let stuck: Vec<_> = self
+            .0
+            .progress
+            .iter()
+            .filter(|(_, progress)| progress.error().is_some())
+            .collect();
         let projections = match stuck.first() {
             None => Ok(()),
             Some((name, _)) => Err(format!("{name} is stuck")),
         };
-        let stopping =
-            if self.0.doors.is_stopping.load(Ordering::Relaxed) { Err("stopping".to_owned()) } else { Ok(()) };
-        vec![("journal", journal), ("projections", projections), ("running", stopping)]
+        let stopping = if self.0.doors.is_stopping.load(Ordering::Relaxed) {
+            Err("stopping".to_owned())
+        } else {
+            Ok(())
+        };
+        vec![
+            ("journal", journal),
+            ("projections", projections),
+            ("running", stopping),
+        ]
     }
 
     /// Takes no more commands, lets what is under way become durable, and closes the journal.
@@ -429,7 +509,10 @@ impl Node {
 fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
     match outcome {
         Ok((reply, written)) => match reply.downcast() {
-            Ok(reply) => Ok(Answered { reply: *reply, written }),
+            Ok(reply) => Ok(Answered {
+                reply: *reply,
+                written,
+            }),
             Err(_) => Err(Refused::Fault),
         },
         Err(AnyRefused::Rejected(rejection)) => match rejection.downcast() {
@@ -443,6 +526,9 @@ fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A
 }
 
 fn unreadable(error: prognet_storage::snapshots::TierError) -> Unavailable {
-    tracing::error!(error = &error as &dyn std::error::Error, "failed to read a projection");
+    tracing::error!(
+        error = &error as &dyn std::error::Error,
+        "failed to read a projection"
+    );
     Unavailable::NotWritten
 }

@@ -30,7 +30,9 @@ impl Permit {
             }
             taken += 1;
         }
-        Ok(Self { taken: queues.map(|(queue, _, _)| Arc::clone(queue)) })
+        Ok(Self {
+            taken: queues.map(|(queue, _, _)| Arc::clone(queue)),
+        })
     }
 }
 

@@ -94,13 +94,22 @@ pub(crate) struct Slots {
 }
 
 enum Slot {
-    Hot { actor: ActorRef<Message>, used: Arc<AtomicI64> },
+    Hot {
+        actor: ActorRef<Message>,
+        used: Arc<AtomicI64>,
+    },
     /// Kept for the tier of decoded states without a task; nothing goes there yet.
     #[expect(dead_code, reason = "the warm tier is named before it is filled")]
     Warm,
-    Leaving { stash: Vec<Message> },
-    Backoff { until: Timestamp },
-    Quarantined { error: String },
+    Leaving {
+        stash: Vec<Message>,
+    },
+    Backoff {
+        until: Timestamp,
+    },
+    Quarantined {
+        error: String,
+    },
 }
 
 impl Actor for Shard {
@@ -108,7 +117,11 @@ impl Actor for Shard {
     type State = Slots;
     type Arguments = ShardStart;
 
-    async fn pre_start(&self, myself: ActorRef<ShardMessage>, start: ShardStart) -> Result<Slots, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ShardMessage>,
+        start: ShardStart,
+    ) -> Result<Slots, ActorProcessingErr> {
         // A tick four times per idle time keeps an entity at most a quarter longer than promised.
         let every = (start.runtime.limits.idle / 4).max(Duration::from_millis(50));
         let (clock, shard) = (start.runtime.clock.clone(), myself.clone());
@@ -120,7 +133,12 @@ impl Actor for Shard {
                 }
             }
         });
-        Ok(Slots { start, slots: HashMap::new(), by_actor: HashMap::new(), crashes: HashMap::new() })
+        Ok(Slots {
+            start,
+            slots: HashMap::new(),
+            by_actor: HashMap::new(),
+            crashes: HashMap::new(),
+        })
     }
 
     async fn handle(
@@ -213,7 +231,10 @@ impl Slots {
                 if let Err(MessagingErr::SendErr(message)) = actor.cast(message) {
                     message.refuse(Unavailable::Restarting);
                 }
-                let hot = HotEntity { actor: actor.clone(), waiting: Queue::default() };
+                let hot = HotEntity {
+                    actor: actor.clone(),
+                    waiting: Queue::default(),
+                };
                 if let Ok(mut table) = self.start.hot.write() {
                     table.insert(entity, hot);
                 }
@@ -293,7 +314,9 @@ impl Slots {
 
     /// An entity's actor has ended, by itself or by a crash.
     fn stopped(&mut self, actor: ActorId, error: Option<String>, myself: &ActorRef<ShardMessage>) {
-        let Some(entity) = self.by_actor.remove(&actor) else { return };
+        let Some(entity) = self.by_actor.remove(&actor) else {
+            return;
+        };
         self.start.resident.fetch_sub(1, Ordering::Relaxed);
         self.forget_hot(entity);
         let host = self.start.kinds.get(&entity.kind).map(Arc::clone);
@@ -302,7 +325,9 @@ impl Slots {
         }
         let stash = match self.slots.remove(&entity) {
             Some(Slot::Leaving { stash, .. }) => stash,
-            Some(Slot::Hot { .. } | Slot::Warm | Slot::Backoff { .. } | Slot::Quarantined { .. }) | None => Vec::new(),
+            Some(Slot::Hot { .. } | Slot::Warm | Slot::Backoff { .. } | Slot::Quarantined { .. }) | None => {
+                Vec::new()
+            }
         };
         if let Some(error) = error {
             let verdict = self.crashed(entity, &error);
@@ -321,10 +346,16 @@ impl Slots {
 
     fn crashed(&mut self, entity: EntityRef, error: &str) -> Verdict {
         let runtime = &self.start.runtime;
-        let verdict = self.crashes.entry(entity).or_default().crashed(runtime.clock.now(), &runtime.limits);
+        let verdict = self
+            .crashes
+            .entry(entity)
+            .or_default()
+            .crashed(runtime.clock.now(), &runtime.limits);
         let slot = match verdict {
             Verdict::Restart(until) => Slot::Backoff { until },
-            Verdict::Quarantine => Slot::Quarantined { error: error.to_owned() },
+            Verdict::Quarantine => Slot::Quarantined {
+                error: error.to_owned(),
+            },
         };
         self.slots.insert(entity, slot);
         verdict
@@ -357,8 +388,9 @@ impl Slots {
 
 /// Sends, or answers whoever waits that nobody is there.
 pub(crate) fn send_or_refuse(shard: &ActorRef<ShardMessage>, message: ShardMessage) {
-    if let Err(MessagingErr::SendErr(ShardMessage::Deliver(_, message) | ShardMessage::Returned(_, message))) =
-        shard.cast(message)
+    if let Err(MessagingErr::SendErr(
+        ShardMessage::Deliver(_, message) | ShardMessage::Returned(_, message),
+    )) = shard.cast(message)
     {
         message.refuse(Unavailable::Restarting);
     }

@@ -91,19 +91,31 @@ impl Hub {
     }
 
     fn subscribe(&self, topic: Topic) -> broadcast::Receiver<Arc<Published>> {
-        self.lock().entry(topic).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX)).subscribe()
+        self.lock()
+            .entry(topic)
+            .or_insert_with(|| broadcast::Sender::new(BEHIND_MAX))
+            .subscribe()
     }
 
     /// Walks the durable tail and shares what is public, from now on.
     pub(crate) async fn run(self: Arc<Self>, doors: std::sync::Weak<Doors>) {
-        let Some(runtime) = doors.upgrade().map(|doors| Arc::clone(doors.runtime())) else { return };
+        let Some(runtime) = doors.upgrade().map(|doors| Arc::clone(doors.runtime())) else {
+            return;
+        };
         let mut durable = runtime.journal.durable();
         let mut after = *durable.borrow_and_update();
         loop {
-            let page = runtime.journal.walk(after, runtime.page).await.unwrap_or_else(|error| {
-                tracing::error!(error = &error as &dyn std::error::Error, "failed to follow the journal for live topics");
-                Vec::new()
-            });
+            let page = runtime
+                .journal
+                .walk(after, runtime.page)
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to follow the journal for live topics"
+                    );
+                    Vec::new()
+                });
             let Some(last) = page.last() else {
                 if durable.changed().await.is_err() {
                     return;
@@ -124,7 +136,9 @@ impl Hub {
             return;
         }
         for topic in [Topic::System, Topic::Home(stored.record.entity.home)] {
-            let Some(channel) = channels.get(&topic) else { continue };
+            let Some(channel) = channels.get(&topic) else {
+                continue;
+            };
             if channel.receiver_count() == 0 {
                 channels.remove(&topic);
                 continue;
@@ -141,12 +155,18 @@ impl Hub {
 fn published(stored: &Stored, topic: Topic, doors: &Doors) -> Option<Published> {
     let position = match topic {
         Topic::System => stored.lsn.0,
-        Topic::Home(home) if home == stored.record.entity.home && stored.shard.service == service_of(home) => {
+        Topic::Home(home)
+            if home == stored.record.entity.home && stored.shard.service == service_of(home) =>
+        {
             stored.offset.0
         }
         Topic::Home(_) => return None,
     };
-    let host = doors.services.get(&stored.shard.service)?.kinds.get(&stored.record.entity.kind)?;
+    let host = doors
+        .services
+        .get(&stored.shard.service)?
+        .kinds
+        .get(&stored.record.entity.kind)?;
     let event = recorded(doors.runtime(), stored).ok().flatten()?;
     let data = host.publish(&event)?;
     Some(Published {
@@ -174,19 +194,32 @@ pub(crate) async fn history(doors: &Doors, topic: Topic, after: u64) -> Result<H
     let page = match topic {
         Topic::System => runtime.journal.walk(Lsn(after), runtime.page).await,
         Topic::Home(home) => {
-            runtime.journal.read_home(service_of(home), home, Offset(after), runtime.page).await
+            runtime
+                .journal
+                .read_home(service_of(home), home, Offset(after), runtime.page)
+                .await
         }
     };
     let page = page.map_err(|error: ReadError| {
-        tracing::error!(error = &error as &dyn std::error::Error, "failed to read a topic's history");
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "failed to read a topic's history"
+        );
         Unavailable::NotWritten
     })?;
     let read_to = page.last().map_or(after, |stored| match topic {
         Topic::System => stored.lsn.0,
         Topic::Home(_) => stored.offset.0,
     });
-    let events = page.iter().filter_map(|stored| published(stored, topic, doors)).collect();
-    Ok(History { events, read_to, is_at_end: page.is_empty() })
+    let events = page
+        .iter()
+        .filter_map(|stored| published(stored, topic, doors))
+        .collect();
+    Ok(History {
+        events,
+        read_to,
+        is_at_end: page.is_empty(),
+    })
 }
 
 /// A subscriber's place in a topic.
@@ -203,7 +236,10 @@ pub struct Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Subscription").field("topic", &self.topic).field("position", &self.position).finish_non_exhaustive()
+        out.debug_struct("Subscription")
+            .field("topic", &self.topic)
+            .field("position", &self.position)
+            .finish_non_exhaustive()
     }
 }
 
@@ -211,7 +247,15 @@ impl Subscription {
     pub(crate) fn new(doors: Arc<Doors>, hub: Arc<Hub>, topic: Topic, after: Option<u64>) -> Self {
         // First listen, then read: what is written in between comes twice, and is dropped once.
         let live = hub.subscribe(topic);
-        Self { doors, hub, topic, live, position: after, catching_up: after.is_some(), ready: VecDeque::new() }
+        Self {
+            doors,
+            hub,
+            topic,
+            live,
+            position: after,
+            catching_up: after.is_some(),
+            ready: VecDeque::new(),
+        }
     }
 
     /// The next frame; `None` once the node stops.
@@ -235,7 +279,9 @@ impl Subscription {
                     self.live = self.hub.subscribe(self.topic);
                     self.catching_up = true;
                 }
-                Err(broadcast::error::RecvError::Lagged(missed)) => return Some(Frame::Gap { from: 0, to: missed }),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    return Some(Frame::Gap { from: 0, to: missed });
+                }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
@@ -249,7 +295,13 @@ impl Subscription {
                 self.catching_up = !page.is_at_end;
                 self.ready = page.events.into();
             }
-            Err(_) => self.doors.runtime().clock.sleep(std::time::Duration::from_secs(1)).await,
+            Err(_) => {
+                self.doors
+                    .runtime()
+                    .clock
+                    .sleep(std::time::Duration::from_secs(1))
+                    .await
+            }
         }
     }
 }

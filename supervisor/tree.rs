@@ -34,8 +34,15 @@ impl Actor for Root {
         myself: ActorRef<RootMessage>,
         starts: Vec<RegionStart>,
     ) -> Result<Regions, ActorProcessingErr> {
-        let starts = starts.into_iter().map(|start| (start.service, start)).collect::<HashMap<_, _>>();
-        let mut regions = Regions { starts, running: HashMap::new(), by_actor: HashMap::new() };
+        let starts = starts
+            .into_iter()
+            .map(|start| (start.service, start))
+            .collect::<HashMap<_, _>>();
+        let mut regions = Regions {
+            starts,
+            running: HashMap::new(),
+            by_actor: HashMap::new(),
+        };
         for service in regions.starts.keys().copied().collect::<Vec<_>>() {
             regions.start(service, &myself).await?;
         }
@@ -75,8 +82,14 @@ impl Actor for Root {
 }
 
 impl Regions {
-    async fn start(&mut self, service: Name, myself: &ActorRef<RootMessage>) -> Result<(), ActorProcessingErr> {
-        let Some(start) = self.starts.get(&service).cloned() else { return Ok(()) };
+    async fn start(
+        &mut self,
+        service: Name,
+        myself: &ActorRef<RootMessage>,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(start) = self.starts.get(&service).cloned() else {
+            return Ok(());
+        };
         if let Ok(mut shards) = start.shards.write() {
             shards.clear();
         }

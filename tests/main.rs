@@ -1,6 +1,12 @@
 //! Promises of the product, through its public doors: real processes, killed for real.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test must fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test must fail loudly"
+)]
 
 mod api;
 mod durability;

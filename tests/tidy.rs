@@ -4,8 +4,20 @@ use std::{fs, path::Path};
 
 /// Who may use whom; no other arrow exists.
 const ARROWS: [(&str, &[&str]); 6] = [
-    ("Cargo.toml", &["prognet-actors", "prognet-http", "prognet-storage", "prognet-supervisor", "prognet-sdk"]),
-    ("http/Cargo.toml", &["prognet-actors", "prognet-sdk", "prognet-supervisor"]),
+    (
+        "Cargo.toml",
+        &[
+            "prognet-actors",
+            "prognet-http",
+            "prognet-storage",
+            "prognet-supervisor",
+            "prognet-sdk",
+        ],
+    ),
+    (
+        "http/Cargo.toml",
+        &["prognet-actors", "prognet-sdk", "prognet-supervisor"],
+    ),
     ("actors/Cargo.toml", &["prognet-supervisor"]),
     ("supervisor/Cargo.toml", &["prognet-storage"]),
     ("storage/Cargo.toml", &[]),
@@ -22,9 +34,16 @@ fn crates_use_only_what_lies_below_them() {
         let text = fs::read_to_string(root().join(manifest)).unwrap();
         let manifest: toml::Table = text.parse().unwrap();
         for section in ["dependencies", "dev-dependencies"] {
-            let used = manifest.get(section).and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys);
+            let used = manifest
+                .get(section)
+                .and_then(toml::Value::as_table)
+                .into_iter()
+                .flat_map(toml::Table::keys);
             for name in used.filter(|name| name.starts_with("prognet-")) {
-                assert!(allowed.contains(&name.as_str()), "{manifest:?} must not use {name}");
+                assert!(
+                    allowed.contains(&name.as_str()),
+                    "{manifest:?} must not use {name}"
+                );
             }
         }
     }
@@ -37,7 +56,10 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
         if path.is_dir() && name != "target" && !name.starts_with('.') {
             sources(&path, found);
         } else if name.ends_with(".rs") {
-            found.push((path.strip_prefix(root()).unwrap().display().to_string(), fs::read_to_string(&path).unwrap()));
+            found.push((
+                path.strip_prefix(root()).unwrap().display().to_string(),
+                fs::read_to_string(&path).unwrap(),
+            ));
         }
     }
 }
@@ -57,7 +79,10 @@ fn sources_keep_the_rules_no_compiler_checks() {
             assert!(!text.contains(word), "{path} says {word}");
         }
         let may_use_bincode = path == "storage/codec/compact.rs";
-        assert!(may_use_bincode || !text.contains("bincode::"), "{path} uses bincode");
+        assert!(
+            may_use_bincode || !text.contains("bincode::"),
+            "{path} uses bincode"
+        );
         let may_use_sled = path == "storage/embedded/tier.rs";
         assert!(may_use_sled || !text.contains("sled::"), "{path} uses sled");
     }
@@ -68,5 +93,9 @@ fn the_readme_names_the_commands_that_are_run() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.contains("cargo run --release -- serve"));
     assert!(readme.contains("\n./check\n"));
-    assert!(fs::read_to_string(root().join(".ci/run")).unwrap().ends_with("exec ./check\n"));
+    assert!(
+        fs::read_to_string(root().join(".ci/run"))
+            .unwrap()
+            .ends_with("exec ./check\n")
+    );
 }

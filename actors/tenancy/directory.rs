@@ -1,6 +1,6 @@
 //! The directory: all tenants in the order they were founded, for lists.
 
-use prognet_supervisor::{Projection, Recorded, Rows, Timestamp, TierError};
+use prognet_supervisor::{Projection, Recorded, Rows, TierError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::tenant::{self, Status, Tenant};
@@ -44,20 +44,36 @@ impl Projection for Directory {
     const NAME: &'static str = "directory";
 
     async fn project(recorded: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
-        let Some(event) = recorded.of::<Tenant>() else { return Ok(()) };
+        let Some(event) = recorded.of::<Tenant>() else {
+            return Ok(());
+        };
         let id = TenantId::new(recorded.id);
         if let tenant::Event::Created { name, slug, at, .. } = event {
             let status = Status::Active;
-            let row = Row { id, name, slug, status, version: 1, epoch: 0, created_at: at };
+            let row = Row {
+                id,
+                name,
+                slug,
+                status,
+                version: 1,
+                epoch: 0,
+                created_at: at,
+            };
             return rows.put(&Self::key(id), recorded.home, &row);
         }
-        let Some(mut row) = rows.get::<Row>(&Self::key(id)).await? else { return Ok(()) };
+        let Some(mut row) = rows.get::<Row>(&Self::key(id)).await? else {
+            return Ok(());
+        };
         row.version += 1;
         match event {
             tenant::Event::Created { .. } => {}
             tenant::Event::Renamed { name, .. } => row.name = name,
             tenant::Event::Suspended { reason, until, at } => {
-                row.status = Status::Suspended { since: at, reason, until };
+                row.status = Status::Suspended {
+                    since: at,
+                    reason,
+                    until,
+                };
                 row.epoch += 1;
             }
             tenant::Event::Resumed { .. } => row.status = Status::Active,

@@ -122,7 +122,10 @@ impl FoundTenant {
             Some(known) if *known == plan => Ok(Decision::nothing()),
             Some(_) => Err(Rejection::AnotherPlan),
             None => {
-                let claim = reservation::Command::Claim { owner: plan.tenant.number(), lasts: CLAIM_LASTS };
+                let claim = reservation::Command::Claim {
+                    owner: plan.tenant.number(),
+                    lasts: CLAIM_LASTS,
+                };
                 let slug = Reservation::at(plan.slug_reservation);
                 Ok(Decision::event(Event::Started(plan))
                     .send("claim", slug, &claim)
@@ -134,7 +137,13 @@ impl FoundTenant {
     fn slug_claimed(&self, plan: &Plan) -> Decision<Self> {
         match self.stage {
             Stage::Claiming => {
-                let Plan { tenant, slug, name, owner, .. } = plan.clone();
+                let Plan {
+                    tenant,
+                    slug,
+                    name,
+                    owner,
+                    ..
+                } = plan.clone();
                 Decision::event(Event::SlugClaimed {}).clear(GIVE_UP).send(
                     "create",
                     Tenant::at(tenant),
@@ -151,8 +160,14 @@ impl FoundTenant {
         if self.stage != Stage::Creating {
             return Decision::nothing();
         }
-        let confirm = reservation::Command::Confirm { owner: plan.tenant.number() };
-        Decision::event(Event::TenantCreated {}).send("confirm", Reservation::at(plan.slug_reservation), &confirm)
+        let confirm = reservation::Command::Confirm {
+            owner: plan.tenant.number(),
+        };
+        Decision::event(Event::TenantCreated {}).send(
+            "confirm",
+            Reservation::at(plan.slug_reservation),
+            &confirm,
+        )
     }
 
     fn failed(&self, failure: Failure) -> Decision<Self> {
@@ -163,7 +178,9 @@ impl FoundTenant {
     }
 
     fn releasing(decision: Decision<Self>, plan: &Plan) -> Decision<Self> {
-        let release = reservation::Command::Release { owner: plan.tenant.number() };
+        let release = reservation::Command::Release {
+            owner: plan.tenant.number(),
+        };
         decision.send("release", Reservation::at(plan.slug_reservation), &release)
     }
 }
@@ -179,9 +196,11 @@ impl Aggregate for FoundTenant {
         let Some(plan) = &self.plan else {
             return match command {
                 Command::Start(plan) => self.start(plan, ctx),
-                Command::SlugClaimed | Command::SlugTaken | Command::Created | Command::Confirmed | Command::GiveUp => {
-                    Ok(Decision::nothing())
-                }
+                Command::SlugClaimed
+                | Command::SlugTaken
+                | Command::Created
+                | Command::Confirmed
+                | Command::GiveUp => Ok(Decision::nothing()),
             };
         };
         Ok(match command {
@@ -249,7 +268,10 @@ mod tests {
         }
     }
 
-    const HELD: reservation::View = reservation::View { owner: Some(1), is_confirmed: false };
+    const HELD: reservation::View = reservation::View {
+        owner: Some(1),
+        is_confirmed: false,
+    };
 
     #[test]
     fn a_founding_claims_creates_and_confirms() {
@@ -278,14 +300,20 @@ mod tests {
     fn a_taken_slug_ends_it() {
         let failed = given::<FoundTenant>([Event::Started(plan())])
             .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken))
-            .then([Event::Failed { failure: Failure::SlugTaken }]);
+            .then([Event::Failed {
+                failure: Failure::SlugTaken,
+            }]);
         assert_eq!(failed.state.reply(), View::Failed(Failure::SlugTaken));
     }
 
     #[test]
     fn a_claim_that_comes_too_late_is_given_back() {
-        let timed_out = Event::Failed { failure: Failure::TimedOut };
-        given::<FoundTenant>([Event::Started(plan())]).when(Command::GiveUp).then([timed_out.clone()]);
+        let timed_out = Event::Failed {
+            failure: Failure::TimedOut,
+        };
+        given::<FoundTenant>([Event::Started(plan())])
+            .when(Command::GiveUp)
+            .then([timed_out.clone()]);
         given::<FoundTenant>([Event::Started(plan()), timed_out])
             .hears::<Reservation>("claim", &Ok(HELD))
             .then([])
@@ -294,8 +322,15 @@ mod tests {
 
     #[test]
     fn the_same_plan_again_changes_nothing_and_another_is_refused() {
-        given::<FoundTenant>([Event::Started(plan())]).when(Command::Start(plan())).then([]);
-        let other = Plan { slug: Slug::parse("other").unwrap(), ..plan() };
-        given::<FoundTenant>([Event::Started(plan())]).when(Command::Start(other)).rejects(Rejection::AnotherPlan);
+        given::<FoundTenant>([Event::Started(plan())])
+            .when(Command::Start(plan()))
+            .then([]);
+        let other = Plan {
+            slug: Slug::parse("other").unwrap(),
+            ..plan()
+        };
+        given::<FoundTenant>([Event::Started(plan())])
+            .when(Command::Start(other))
+            .rejects(Rejection::AnotherPlan);
     }
 }

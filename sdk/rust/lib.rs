@@ -6,4 +6,6 @@ mod tenants;
 
 pub use events::{EventPage, EventView};
 pub use problem::{FieldError, Problem};
-pub use tenants::{CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView};
+pub use tenants::{
+    CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
+};

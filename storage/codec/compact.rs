@@ -14,7 +14,8 @@ use super::{Error, shape};
 /// When the value does not encode.
 pub fn encode_compact<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     let mut bytes = shape::of(value).ok_or(Error::Shape)?.to_le_bytes().to_vec();
-    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard()).map_err(|_| Error::Shape)?;
+    bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
+        .map_err(|_| Error::Shape)?;
     Ok(bytes)
 }
 
@@ -73,19 +74,32 @@ mod tests {
 
     #[test]
     fn a_value_survives_its_bytes() {
-        let row = Row { name: "acme".to_owned(), count: 7 };
-        assert_eq!(decode_compact::<Row>(&encode_compact(&row).unwrap()).unwrap(), row);
+        let row = Row {
+            name: "acme".to_owned(),
+            count: 7,
+        };
+        assert_eq!(
+            decode_compact::<Row>(&encode_compact(&row).unwrap()).unwrap(),
+            row
+        );
     }
 
     #[test]
     fn a_variant_put_in_the_middle_is_noticed_and_not_decoded_wrongly() {
         let bytes = encode_compact(&Status::Active).unwrap();
-        assert!(matches!(decode_compact::<later::Status>(&bytes), Err(Error::Shape)));
+        assert!(matches!(
+            decode_compact::<later::Status>(&bytes),
+            Err(Error::Shape)
+        ));
     }
 
     #[test]
     fn a_field_renamed_or_narrowed_is_noticed() {
-        let bytes = encode_compact(&Row { name: "acme".to_owned(), count: 7 }).unwrap();
+        let bytes = encode_compact(&Row {
+            name: "acme".to_owned(),
+            count: 7,
+        })
+        .unwrap();
         assert!(decode_compact::<Narrower>(&bytes).is_err());
         assert!(decode_compact::<Renamed>(&bytes).is_err());
     }

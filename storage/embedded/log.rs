@@ -98,7 +98,9 @@ impl Recent {
         self.bytes += stored.record.body.len();
         self.records.push_back(stored);
         while self.records.len() > RECENT_RECORDS || self.bytes > RECENT_BYTES {
-            let Some(oldest) = self.records.pop_front() else { return };
+            let Some(oldest) = self.records.pop_front() else {
+                return;
+            };
             self.bytes -= oldest.record.body.len();
         }
     }
@@ -107,7 +109,8 @@ impl Recent {
     pub(crate) fn after(&self, after: Lsn, count: usize) -> Option<Vec<Arc<Stored>>> {
         let first = self.records.front()?.lsn;
         let skipped = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
-        (skipped < self.records.len()).then(|| self.records.iter().skip(skipped).take(count).cloned().collect())
+        (skipped < self.records.len())
+            .then(|| self.records.iter().skip(skipped).take(count).cloned().collect())
     }
 }
 
@@ -155,14 +158,28 @@ struct Walked {
 
 impl Log {
     /// Reads, judges and mends what is there, then raises the epoch.
-    pub(crate) fn open(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<(Self, Arc<Shared>, Opened), OpenError> {
-        let names: Vec<_> = disk.list()?.into_iter().filter(|name| name.ends_with(".seg")).collect();
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+    ) -> Result<(Self, Arc<Shared>, Opened), OpenError> {
+        let names: Vec<_> = disk
+            .list()?
+            .into_iter()
+            .filter(|name| name.ends_with(".seg"))
+            .collect();
         let mut files = Vec::with_capacity(names.len() + 1);
         for name in &names {
             files.push(disk.open(name)?);
         }
         let (mut index, mut recent) = (Index::default(), Recent::default());
-        let mut walked = Walked { end: 0, crc: 0, next: Lsn(1), epoch: Epoch(0), highest: Epoch(0), last_frame: None };
+        let mut walked = Walked {
+            end: 0,
+            crc: 0,
+            next: Lsn(1),
+            epoch: Epoch(0),
+            highest: Epoch(0),
+            last_frame: None,
+        };
         let mut cut_bytes = 0;
         for (number, (name, file)) in names.iter().zip(&files).enumerate() {
             let bytes = read_all(&**file)?;
@@ -173,11 +190,17 @@ impl Log {
                     recent.push(Arc::new(stored));
                 }
             });
-            let rest = usize::try_from(walked.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
+            let rest = usize::try_from(walked.end)
+                .ok()
+                .and_then(|end| bytes.get(end..))
+                .unwrap_or_default();
             let later = files.get(number + 1..).unwrap_or_default();
             let is_clean = is_zero(rest);
             if (!is_clean && has_valid_frame(rest)) || (!is_clean && !later.is_empty()) {
-                return Err(OpenError::Damaged { segment: name.clone(), position: walked.end });
+                return Err(OpenError::Damaged {
+                    segment: name.clone(),
+                    position: walked.end,
+                });
             }
             if !is_clean {
                 cut_bytes += rest.len() as u64;
@@ -220,7 +243,11 @@ impl Log {
         };
         log.fence()?;
         log.prepare_next();
-        let opened = Opened { cut_bytes, last: Lsn(log.next.0 - 1), epoch: log.epoch };
+        let opened = Opened {
+            cut_bytes,
+            last: Lsn(log.next.0 - 1),
+            epoch: log.epoch,
+        };
         Ok((log, shared, opened))
     }
 
@@ -266,18 +293,33 @@ impl Log {
         }
     }
 
-    fn claim(&mut self, shard: ShardId, reply: oneshot::Sender<Result<Claim, AppendError>>, batch: &mut Batch) {
+    fn claim(
+        &mut self,
+        shard: ShardId,
+        reply: oneshot::Sender<Result<Claim, AppendError>>,
+        batch: &mut Batch,
+    ) {
         let Some(held) = self.epochs.get(&shard).copied() else {
             // The fence of this start has raised the epoch of every shard already.
             self.epochs.insert(shard, self.epoch);
-            drop(reply.send(Ok(Claim { epoch: self.epoch, tail: self.tail(shard) })));
+            drop(reply.send(Ok(Claim {
+                epoch: self.epoch,
+                tail: self.tail(shard),
+            })));
             return;
         };
         let epoch = held.next();
-        let platform = crate::Home { kind: HomeKind::Platform, id: 0 };
+        let platform = crate::Home {
+            kind: HomeKind::Platform,
+            id: 0,
+        };
         let record = Record {
             kind: RecordKind::Fence,
-            entity: EntityRef { home: platform, kind: Name::new("fence"), id: u128::from(epoch.0) },
+            entity: EntityRef {
+                home: platform,
+                kind: Name::new("fence"),
+                id: u128::from(epoch.0),
+            },
             seq: Seq(1),
             name: Name::new("fence"),
             version: 1,
@@ -288,15 +330,29 @@ impl Log {
             body: Vec::new(),
         };
         self.epochs.insert(shard, epoch);
-        let group = Group { shard, epoch, records: vec![record] };
-        let done: Done =
-            Box::new(move |fate| drop(reply.send(fate.map(|appended| Claim { epoch, tail: appended.first }))));
+        let group = Group {
+            shard,
+            epoch,
+            records: vec![record],
+        };
+        let done: Done = Box::new(move |fate| {
+            drop(reply.send(fate.map(|appended| Claim {
+                epoch,
+                tail: appended.first,
+            })))
+        });
         self.take_in(group, done, batch);
     }
 
     fn tail(&self, shard: ShardId) -> Offset {
         let known = self.tails.get(&shard).copied();
-        known.unwrap_or_else(|| self.shared.index.read().unwrap_or_else(PoisonError::into_inner).tail(shard))
+        known.unwrap_or_else(|| {
+            self.shared
+                .index
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .tail(shard)
+        })
     }
 
     /// Numbers a group on and adds it to the batch, or refuses it.
@@ -304,7 +360,11 @@ impl Log {
         if let Err(error) = self.check(&group) {
             return done(Err(error));
         }
-        let Group { shard, epoch, records } = group;
+        let Group {
+            shard,
+            epoch,
+            records,
+        } = group;
         let tail = self.tail(shard);
         batch.tails.entry(shard).or_insert(tail);
         let mut offset = tail;
@@ -315,31 +375,61 @@ impl Log {
             let place = batch.body.len();
             segment::write_record(&mut batch.body, shard, epoch, offset, &record);
             let lsn = Lsn(self.next.0 + batch.stored.len() as u64);
-            batch.stored.push((place, Arc::new(Stored { lsn, shard, epoch, offset, record })));
+            batch.stored.push((
+                place,
+                Arc::new(Stored {
+                    lsn,
+                    shard,
+                    epoch,
+                    offset,
+                    record,
+                }),
+            ));
         }
         self.tails.insert(shard, offset);
         let last_lsn = Lsn(self.next.0 + batch.stored.len() as u64 - 1);
-        batch.waiting.push((done, Appended { first: tail.next(), last_lsn }));
+        batch.waiting.push((
+            done,
+            Appended {
+                first: tail.next(),
+                last_lsn,
+            },
+        ));
     }
 
     fn check(&self, group: &Group) -> Result<(), AppendError> {
-        if let Health::Poisoned(reason) = &*self.shared.health.read().unwrap_or_else(PoisonError::into_inner) {
-            return Err(AppendError::Poisoned { reason: reason.clone() });
+        if let Health::Poisoned(reason) = &*self.shared.health.read().unwrap_or_else(PoisonError::into_inner)
+        {
+            return Err(AppendError::Poisoned {
+                reason: reason.clone(),
+            });
         }
         let bytes = group.records.iter().map(|record| record.body.len()).sum();
         if bytes > Group::MAX_BYTES || group.records.is_empty() {
-            return Err(AppendError::Size { bytes, records: group.records.len() });
+            return Err(AppendError::Size {
+                bytes,
+                records: group.records.len(),
+            });
         }
         let current = self.epochs.get(&group.shard).copied().unwrap_or(self.epoch);
         if group.epoch != current {
-            return Err(AppendError::Fenced { shard: group.shard, current, claimed: group.epoch });
+            return Err(AppendError::Fenced {
+                shard: group.shard,
+                current,
+                claimed: group.epoch,
+            });
         }
         let mut within: HashMap<EntityRef, Seq> = HashMap::new();
         for record in &group.records {
-            let last = within.get(&record.entity).or_else(|| self.seqs.get(&record.entity));
+            let last = within
+                .get(&record.entity)
+                .or_else(|| self.seqs.get(&record.entity));
             let follows = record.seq.0 > 0 && last.is_none_or(|last| record.seq == last.next());
             if !follows {
-                return Err(AppendError::OutOfOrder { entity: record.entity, expected: Seq(record.seq.0.saturating_sub(1)) });
+                return Err(AppendError::OutOfOrder {
+                    entity: record.entity,
+                    expected: Seq(record.seq.0.saturating_sub(1)),
+                });
             }
             within.insert(record.entity, record.seq);
         }
@@ -361,10 +451,16 @@ impl Log {
         }
         if let Err(error) = self.file.sync() {
             self.poison(&format!("a sync failed: {error}"));
-            return batch.refuse(&AppendError::Poisoned { reason: error.to_string() });
+            return batch.refuse(&AppendError::Poisoned {
+                reason: error.to_string(),
+            });
         }
         let frame_at = self.end;
-        (self.end, self.crc, self.next) = (self.end + bytes.len() as u64, crc, Lsn(self.next.0 + u64::from(count)));
+        (self.end, self.crc, self.next) = (
+            self.end + bytes.len() as u64,
+            crc,
+            Lsn(self.next.0 + u64::from(count)),
+        );
         self.show(&batch, frame_at);
         *self.shared.health.write().unwrap_or_else(PoisonError::into_inner) = Health::Writable;
         self.shared.durable.send_replace(Lsn(self.next.0 - 1));
@@ -375,9 +471,18 @@ impl Log {
 
     /// What is durable now can be read.
     fn show(&self, batch: &Batch, frame_at: u64) {
-        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).len();
+        let segments = self
+            .shared
+            .segments
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len();
         let segment = u32::try_from(segments - 1).unwrap_or(u32::MAX);
-        let at = |position: u64, lsn| Place { segment, position: u32::try_from(position).unwrap_or(u32::MAX), lsn };
+        let at = |position: u64, lsn| Place {
+            segment,
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            lsn,
+        };
         let mut index = self.shared.index.write().unwrap_or_else(PoisonError::into_inner);
         let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, first)) = batch.stored.first() {
@@ -391,8 +496,10 @@ impl Log {
 
     /// Nothing of the batch reached the log: cut back to the durable end, and go on when there is room.
     fn not_written(&mut self, batch: Batch, error: &io::Error) {
-        self.tails.extend(batch.tails.iter().map(|(shard, tail)| (*shard, *tail)));
-        self.seqs.extend(batch.seqs.iter().map(|(entity, seq)| (*entity, *seq)));
+        self.tails
+            .extend(batch.tails.iter().map(|(shard, tail)| (*shard, *tail)));
+        self.seqs
+            .extend(batch.seqs.iter().map(|(entity, seq)| (*entity, *seq)));
         let is_full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded
@@ -404,7 +511,9 @@ impl Log {
                 AppendError::Full
             }
             (_, cut) => {
-                let reason = cut.err().map_or_else(|| error.to_string(), |cut| format!("{error}; then {cut}"));
+                let reason = cut
+                    .err()
+                    .map_or_else(|| error.to_string(), |cut| format!("{error}; then {cut}"));
                 self.poison(&reason);
                 AppendError::Poisoned { reason }
             }
@@ -413,8 +522,12 @@ impl Log {
     }
 
     fn poison(&self, reason: &str) {
-        tracing::error!(reason, "the journal is poisoned: it takes nothing until the node restarts");
-        *self.shared.health.write().unwrap_or_else(PoisonError::into_inner) = Health::Poisoned(reason.to_owned());
+        tracing::error!(
+            reason,
+            "the journal is poisoned: it takes nothing until the node restarts"
+        );
+        *self.shared.health.write().unwrap_or_else(PoisonError::into_inner) =
+            Health::Poisoned(reason.to_owned());
     }
 
     /// Goes to the next segment when this one cannot hold the frame.
@@ -423,7 +536,10 @@ impl Log {
             return Ok(());
         }
         // What is ready ahead is taken; else the new segment simply grows.
-        let is_ready = self.preparing.take().is_some_and(|thread| matches!(thread.join(), Ok(Ok(()))));
+        let is_ready = self
+            .preparing
+            .take()
+            .is_some_and(|thread| matches!(thread.join(), Ok(Ok(()))));
         let name = segment_name(self.next);
         if is_ready {
             self.disk.rename(NEXT, &name)?;
@@ -432,7 +548,11 @@ impl Log {
         self.disk.sync_names()?;
         self.end = 0;
         self.seqs.clear();
-        self.shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&self.file));
+        self.shared
+            .segments
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&self.file));
         self.prepare_next();
         Ok(())
     }
@@ -446,13 +566,18 @@ impl Log {
             let zeros = vec![0; 1024 * 1024];
             let mut filled = 0;
             while filled < bytes {
-                let step = usize::try_from(bytes - filled).unwrap_or(zeros.len()).min(zeros.len());
+                let step = usize::try_from(bytes - filled)
+                    .unwrap_or(zeros.len())
+                    .min(zeros.len());
                 file.write_at(zeros.get(..step).unwrap_or_default(), filled)?;
                 filled += step as u64;
             }
             file.sync()
         };
-        self.preparing = std::thread::Builder::new().name("journal-next".to_owned()).spawn(prepare).ok();
+        self.preparing = std::thread::Builder::new()
+            .name("journal-next".to_owned())
+            .spawn(prepare)
+            .ok();
     }
 }
 
@@ -482,20 +607,27 @@ enum Seen {
 }
 
 /// Follows the frames of one segment as far as they follow each other.
-fn walk(
-    bytes: &[u8],
-    number: usize,
-    walked: &mut Walked,
-    mut see: impl FnMut(Seen),
-) {
+fn walk(bytes: &[u8], number: usize, walked: &mut Walked, mut see: impl FnMut(Seen)) {
     walked.end = 0;
     loop {
-        let rest = usize::try_from(walked.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
-        let Some((frame, body)) = segment::parse(rest) else { return };
-        let follows = frame.previous == walked.crc && frame.first == walked.next && frame.epoch >= walked.epoch;
-        let Some(records) = segment::read_records(body, frame.count, frame.first).filter(|_| follows) else { return };
+        let rest = usize::try_from(walked.end)
+            .ok()
+            .and_then(|end| bytes.get(end..))
+            .unwrap_or_default();
+        let Some((frame, body)) = segment::parse(rest) else {
+            return;
+        };
+        let follows =
+            frame.previous == walked.crc && frame.first == walked.next && frame.epoch >= walked.epoch;
+        let Some(records) = segment::read_records(body, frame.count, frame.first).filter(|_| follows) else {
+            return;
+        };
         let segment = u32::try_from(number).unwrap_or(u32::MAX);
-        let at = |position: u64, lsn| Place { segment, position: u32::try_from(position).unwrap_or(u32::MAX), lsn };
+        let at = |position: u64, lsn| Place {
+            segment,
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            lsn,
+        };
         if frame.count > 0 {
             see(Seen::Frame(at(walked.end, frame.first)));
         }
@@ -523,12 +655,16 @@ fn is_zero(bytes: &[u8]) -> bool {
 /// Whether a whole frame begins anywhere in these bytes.
 fn has_valid_frame(bytes: &[u8]) -> bool {
     let magic = |at: &usize| bytes.get(*at..).is_some_and(|rest| rest.starts_with(b"PNJ1"));
-    (0..bytes.len()).filter(magic).any(|at| bytes.get(at..).is_some_and(|rest| segment::parse(rest).is_some()))
+    (0..bytes.len())
+        .filter(magic)
+        .any(|at| bytes.get(at..).is_some_and(|rest| segment::parse(rest).is_some()))
 }
 
 /// Writes the last accepted frame once more and syncs it.
 fn rewrite(files: &[Arc<dyn DiskFile>], number: usize, position: u64, length: usize) -> io::Result<()> {
-    let Some(file) = files.get(number) else { return Ok(()) };
+    let Some(file) = files.get(number) else {
+        return Ok(());
+    };
     let mut bytes = vec![0; length];
     file.read_at(&mut bytes, position)?;
     file.write_at(&bytes, position)?;

@@ -75,7 +75,10 @@ impl SledTier {
         };
         let tier = Self { db, keyring };
         match tier.watermark()? {
-            Some(seen) if seen > journal_end => Err(Error::AheadOfJournal { tier: seen, journal: journal_end }),
+            Some(seen) if seen > journal_end => Err(Error::AheadOfJournal {
+                tier: seen,
+                journal: journal_end,
+            }),
             _ => Ok((tier, set_aside)),
         }
     }
@@ -84,7 +87,12 @@ impl SledTier {
         Ok(self.db.get(b"w")?.and_then(|bytes| number(&bytes)).map(Lsn))
     }
 
-    fn commit_now(&self, projection: Name, changes: Vec<RowChange>, moved: &Position) -> Result<(), TierError> {
+    fn commit_now(
+        &self,
+        projection: Name,
+        changes: Vec<RowChange>,
+        moved: &Position,
+    ) -> Result<(), TierError> {
         let mut batch = sled::Batch::default();
         for change in changes {
             match change {
@@ -106,15 +114,23 @@ impl SledTier {
             batch.insert(offset_key(projection, Some(*shard)), &offset.0.to_be_bytes());
         }
         batch.insert(key_of(b'p', projection), &moved.lsn.0.to_be_bytes());
-        let seen = self.watermark().map_err(failed("read the watermark"))?.unwrap_or_default();
+        let seen = self
+            .watermark()
+            .map_err(failed("read the watermark"))?
+            .unwrap_or_default();
         batch.insert(b"w", &seen.max(moved.lsn).0.to_be_bytes());
         self.db.apply_batch(batch).map_err(failed("commit rows"))
     }
 
     fn position_now(&self, projection: Name) -> Result<Position, TierError> {
-        let lsn = self.db.get(key_of(b'p', projection)).map_err(failed("read a position"))?;
-        let mut position =
-            Position { lsn: Lsn(lsn.and_then(|bytes| number(&bytes)).unwrap_or(0)), ..Position::default() };
+        let lsn = self
+            .db
+            .get(key_of(b'p', projection))
+            .map_err(failed("read a position"))?;
+        let mut position = Position {
+            lsn: Lsn(lsn.and_then(|bytes| number(&bytes)).unwrap_or(0)),
+            ..Position::default()
+        };
         let prefix = offset_key(projection, None);
         for entry in self.db.scan_prefix(&prefix) {
             let (key, value) = entry.map_err(failed("read a position"))?;
@@ -129,7 +145,9 @@ impl SledTier {
     /// A stored row, opened; `None` if its home was erased.
     fn opened(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, TierError> {
         let damaged = || failed("open a row")(crate::keyring::OpenError::Damaged);
-        let (home, sealed) = stored.split_first_chunk::<{ Home::BYTES }>().ok_or_else(damaged)?;
+        let (home, sealed) = stored
+            .split_first_chunk::<{ Home::BYTES }>()
+            .ok_or_else(damaged)?;
         let home = Home::from_canonical(home).ok_or_else(damaged)?;
         match self.keyring.open_sealed(&home, key, sealed) {
             Ok(value) => Ok(Some(value)),
@@ -138,7 +156,13 @@ impl SledTier {
         }
     }
 
-    fn scan_now(&self, projection: Name, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, TierError> {
+    fn scan_now(
+        &self,
+        projection: Name,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, TierError> {
         let begin = row_key(projection, prefix);
         let own = row_key(projection, &[]).len();
         let from = after.map_or_else(|| begin.clone(), |after| row_key(projection, after));
@@ -152,7 +176,10 @@ impl SledTier {
                 continue;
             }
             if let Some(value) = self.opened(&key, &stored)? {
-                rows.push(Row { key: key.get(own..).unwrap_or_default().to_vec(), value });
+                rows.push(Row {
+                    key: key.get(own..).unwrap_or_default().to_vec(),
+                    value,
+                });
             }
         }
         Ok(rows)
@@ -160,7 +187,11 @@ impl SledTier {
 
     fn clear_now(&self, projection: Name) -> Result<(), TierError> {
         let mut batch = sled::Batch::default();
-        for prefix in [row_key(projection, &[]), offset_key(projection, None), key_of(b'p', projection)] {
+        for prefix in [
+            row_key(projection, &[]),
+            offset_key(projection, None),
+            key_of(b'p', projection),
+        ] {
             for key in self.db.scan_prefix(prefix).keys() {
                 batch.remove(key.map_err(failed("clear a projection"))?);
             }
@@ -189,7 +220,10 @@ impl SledTier {
         let mut value = snapshot.seq.0.to_be_bytes().to_vec();
         value.extend_from_slice(&snapshot.offset.0.to_be_bytes());
         value.extend_from_slice(
-            &self.keyring.seal(&entity.home, &key, &snapshot.bytes).map_err(failed("seal a snapshot"))?,
+            &self
+                .keyring
+                .seal(&entity.home, &key, &snapshot.bytes)
+                .map_err(failed("seal a snapshot"))?,
         );
         self.db.insert(key, value).map_err(failed("save a snapshot"))?;
         Ok(())
@@ -197,26 +231,39 @@ impl SledTier {
 
     fn load_now(&self, service: Name, entity: EntityRef) -> Result<Option<Snapshot>, TierError> {
         let key = snapshot_key(service, entity);
-        let Some(stored) = self.db.get(&key).map_err(failed("load a snapshot"))? else { return Ok(None) };
-        let (Some(seq), Some(offset), Some(sealed)) =
-            (number(&stored), stored.get(8..).and_then(number), stored.get(16..))
-        else {
+        let Some(stored) = self.db.get(&key).map_err(failed("load a snapshot"))? else {
+            return Ok(None);
+        };
+        let (Some(seq), Some(offset), Some(sealed)) = (
+            number(&stored),
+            stored.get(8..).and_then(number),
+            stored.get(16..),
+        ) else {
             return Ok(None);
         };
         let bytes = self.keyring.open_sealed(&entity.home, &key, sealed).ok();
-        Ok(bytes.map(|bytes| Snapshot { seq: Seq(seq), offset: Offset(offset), bytes }))
+        Ok(bytes.map(|bytes| Snapshot {
+            seq: Seq(seq),
+            offset: Offset(offset),
+            bytes,
+        }))
     }
 }
 
 fn config(directory: &Path, cache_bytes: u64) -> sled::Config {
-    sled::Config::new().path(directory).cache_capacity(cache_bytes).flush_every_ms(None)
+    sled::Config::new()
+        .path(directory)
+        .cache_capacity(cache_bytes)
+        .flush_every_ms(None)
 }
 
 /// sled panics on some damage instead of returning an error, and may do so on a thread of its own choosing.
 fn open_caught(directory: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
     let directory = directory.to_owned();
     let open = move || -> Result<sled::Db, String> {
-        let db = config(&directory, cache_bytes).open().map_err(|error| error.to_string())?;
+        let db = config(&directory, cache_bytes)
+            .open()
+            .map_err(|error| error.to_string())?;
         // A page that does not read shows itself here, not under a projection.
         for entry in db.iter() {
             entry.map_err(|error| error.to_string())?;
@@ -237,7 +284,10 @@ fn set_aside(directory: &Path) -> Result<(), std::io::Error> {
 }
 
 fn failed<E: std::error::Error + Send + Sync + 'static>(operation: &'static str) -> impl Fn(E) -> TierError {
-    move |source| TierError { operation, source: Box::new(source) }
+    move |source| TierError {
+        operation,
+        source: Box::new(source),
+    }
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {
@@ -286,7 +336,12 @@ fn snapshot_key(service: Name, entity: EntityRef) -> Vec<u8> {
 }
 
 impl Snapshots for SledTier {
-    fn save(&self, service: Name, entity: EntityRef, snapshot: Snapshot) -> BoxFuture<'_, Result<(), TierError>> {
+    fn save(
+        &self,
+        service: Name,
+        entity: EntityRef,
+        snapshot: Snapshot,
+    ) -> BoxFuture<'_, Result<(), TierError>> {
         Box::pin(ready(self.save_now(service, entity, &snapshot)))
     }
 
@@ -296,7 +351,12 @@ impl Snapshots for SledTier {
 }
 
 impl ReadModel for SledTier {
-    fn commit(&self, projection: Name, changes: Vec<RowChange>, moved: Position) -> BoxFuture<'_, Result<(), TierError>> {
+    fn commit(
+        &self,
+        projection: Name,
+        changes: Vec<RowChange>,
+        moved: Position,
+    ) -> BoxFuture<'_, Result<(), TierError>> {
         Box::pin(ready(self.commit_now(projection, changes, &moved)))
     }
 
@@ -350,7 +410,10 @@ mod tests {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let keyring = Keyring::open(&directory.path().join("keyring"), &MasterKey::new([1; 32])).unwrap();
-            Self { directory, keyring: Arc::new(keyring) }
+            Self {
+                directory,
+                keyring: Arc::new(keyring),
+            }
         }
 
         fn open(&self, journal_end: u64) -> Result<(SledTier, Option<String>), Error> {
@@ -360,13 +423,26 @@ mod tests {
     }
 
     fn home(id: u128) -> Home {
-        Home { kind: HomeKind::Tenant, id }
+        Home {
+            kind: HomeKind::Tenant,
+            id,
+        }
     }
 
     fn commit(tier: &SledTier, id: u8, lsn: u64) {
-        let shard = ShardId { service: Name::new("tenancy"), number: 3 };
-        let moved = Position { lsn: Lsn(lsn), offsets: [(shard, Offset(lsn))].into() };
-        let put = RowChange::Put { key: vec![id], home: home(id.into()), value: vec![id; 3] };
+        let shard = ShardId {
+            service: Name::new("tenancy"),
+            number: 3,
+        };
+        let moved = Position {
+            lsn: Lsn(lsn),
+            offsets: [(shard, Offset(lsn))].into(),
+        };
+        let put = RowChange::Put {
+            key: vec![id],
+            home: home(id.into()),
+            value: vec![id; 3],
+        };
         tier.commit_now(ROWS, vec![put], &moved).unwrap();
     }
 
@@ -384,7 +460,13 @@ mod tests {
         assert_eq!(set_aside, None);
         assert_eq!(tier.position_now(ROWS).unwrap(), position);
         assert_eq!(position.lsn, Lsn(6));
-        assert_eq!(tier.scan_now(ROWS, &[], Some(&[1]), 10).unwrap(), [Row { key: vec![2], value: vec![2; 3] }]);
+        assert_eq!(
+            tier.scan_now(ROWS, &[], Some(&[1]), 10).unwrap(),
+            [Row {
+                key: vec![2],
+                value: vec![2; 3]
+            }]
+        );
     }
 
     #[test]
@@ -394,7 +476,10 @@ mod tests {
 
         let refused = place.open(7).unwrap_err().to_string();
 
-        assert_eq!(refused, "the read models have seen record 8, but the journal ends at 7: it lost something");
+        assert_eq!(
+            refused,
+            "the read models have seen record 8, but the journal ends at 7: it lost something"
+        );
     }
 
     /// Whatever happened to the files, rows and position tell the same story, so that the rest is rebuilt.
@@ -438,8 +523,19 @@ mod tests {
     fn an_older_snapshot_never_replaces_a_newer() {
         let place = Place::new();
         let (tier, _) = place.open(9).unwrap();
-        let (service, entity) = (Name::new("tenancy"), EntityRef { home: home(1), kind: Name::new("tenant"), id: 1 });
-        let snapshot = |seq| Snapshot { seq: Seq(seq), offset: Offset(seq), bytes: vec![7] };
+        let (service, entity) = (
+            Name::new("tenancy"),
+            EntityRef {
+                home: home(1),
+                kind: Name::new("tenant"),
+                id: 1,
+            },
+        );
+        let snapshot = |seq| Snapshot {
+            seq: Seq(seq),
+            offset: Offset(seq),
+            bytes: vec![7],
+        };
         tier.save_now(service, entity, &snapshot(5)).unwrap();
         tier.save_now(service, entity, &snapshot(4)).unwrap();
         assert_eq!(tier.load_now(service, entity).unwrap(), Some(snapshot(5)));

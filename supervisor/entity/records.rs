@@ -21,7 +21,13 @@ pub(crate) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    pub(crate) fn new(runtime: &'a Runtime, shell: &Shell, seq: Seq, ctx: &Context, caused_by: Option<Cause>) -> Self {
+    pub(crate) fn new(
+        runtime: &'a Runtime,
+        shell: &Shell,
+        seq: Seq,
+        ctx: &Context,
+        caused_by: Option<Cause>,
+    ) -> Self {
         Self {
             runtime,
             entity: shell.entity,
@@ -37,12 +43,20 @@ impl<'a> Header<'a> {
     pub(crate) fn event(&mut self, name: Name, version: u16, body: &[u8]) -> Result<Record, keyring::Error> {
         let mut record = self.next(RecordKind::Event, name, &[])?;
         record.version = version;
-        record.body = self.runtime.keyring.seal(&self.entity.home, &place_of(&record), body)?;
+        record.body = self
+            .runtime
+            .keyring
+            .seal(&self.entity.home, &place_of(&record), body)?;
         Ok(record)
     }
 
     /// The next record; an empty body stays empty.
-    pub(crate) fn next(&mut self, kind: RecordKind, name: Name, body: &[u8]) -> Result<Record, keyring::Error> {
+    pub(crate) fn next(
+        &mut self,
+        kind: RecordKind,
+        name: Name,
+        body: &[u8],
+    ) -> Result<Record, keyring::Error> {
         self.seq = self.seq.next();
         let mut record = Record {
             kind,
@@ -57,7 +71,10 @@ impl<'a> Header<'a> {
             body: Vec::new(),
         };
         if !body.is_empty() {
-            record.body = self.runtime.keyring.seal(&self.entity.home, &place_of(&record), body)?;
+            record.body = self
+                .runtime
+                .keyring
+                .seal(&self.entity.home, &place_of(&record), body)?;
         }
         Ok(record)
     }
@@ -68,7 +85,9 @@ pub(crate) fn open_body(runtime: &Runtime, record: &Record) -> Result<Vec<u8>, k
     if record.body.is_empty() {
         return Ok(Vec::new());
     }
-    runtime.keyring.open_sealed(&record.entity.home, &place_of(record), &record.body)
+    runtime
+        .keyring
+        .open_sealed(&record.entity.home, &place_of(record), &record.body)
 }
 
 /// What a sealed body is bound to, so that it cannot be passed off as another record's.
