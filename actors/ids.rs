@@ -29,16 +29,11 @@ fn write(prefix: &str, id: u128, out: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 fn parse(prefix: &'static str, text: &str) -> Result<u128, NotAnId> {
-    let digits = text
-        .strip_prefix(prefix)
-        .filter(|digits| digits.len() == LENGTH)
-        .ok_or(NotAnId { prefix })?;
+    let digits =
+        text.strip_prefix(prefix).filter(|digits| digits.len() == LENGTH).ok_or(NotAnId { prefix })?;
     let mut id: u128 = 0;
     for character in digits.bytes() {
-        let digit = ALPHABET
-            .iter()
-            .position(|known| *known == character)
-            .ok_or(NotAnId { prefix })?;
+        let digit = ALPHABET.iter().position(|known| *known == character).ok_or(NotAnId { prefix })?;
         // 26 characters hold 130 bits: the first may not be above 7.
         let is_too_large = id >> 123 != 0;
         if is_too_large {
@@ -120,10 +115,7 @@ impl TenantId {
     /// The home of everything of the tenant.
     #[must_use]
     pub const fn home(self) -> Home {
-        Home {
-            kind: HomeKind::Tenant,
-            id: self.0,
-        }
+        Home { kind: HomeKind::Tenant, id: self.0 }
     }
 }
 
@@ -131,10 +123,7 @@ impl AccountId {
     /// The home of everything of the person.
     #[must_use]
     pub const fn home(self) -> Home {
-        Home {
-            kind: HomeKind::Account,
-            id: self.0,
-        }
+        Home { kind: HomeKind::Account, id: self.0 }
     }
 }
 
@@ -153,9 +142,10 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text: String) {
-            drop(text.parse::<TenantId>());
-            drop(format!("ten_{text}").parse::<TenantId>());
+        fn only_whole_texts_of_the_kind_are_ids(text: String) {
+            prop_assert!(text.parse::<TenantId>().is_err() || text.starts_with("ten_"));
+            let prefixed = format!("ten_{text}").parse::<TenantId>();
+            prop_assert!(prefixed.is_err() || text.len() == LENGTH);
         }
     }
 
@@ -163,9 +153,6 @@ mod tests {
     fn a_text_that_does_not_fit_is_no_id() {
         assert!("acc_00000000000000000000000001".parse::<TenantId>().is_err());
         assert!("ten_80000000000000000000000000".parse::<TenantId>().is_err());
-        assert_eq!(
-            "ten_7zzzzzzzzzzzzzzzzzzzzzzzzz".parse(),
-            Ok(TenantId::new(u128::MAX))
-        );
+        assert_eq!("ten_7zzzzzzzzzzzzzzzzzzzzzzzzz".parse(), Ok(TenantId::new(u128::MAX)));
     }
 }

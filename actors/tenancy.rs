@@ -13,8 +13,5 @@ use prognet_supervisor::Service;
 /// What a node with the role `tenancy` hosts.
 #[must_use]
 pub fn service() -> Service {
-    Service::new("tenancy")
-        .aggregate::<Tenant>()
-        .saga::<FoundTenant>()
-        .projection::<Directory>()
+    Service::new("tenancy").aggregate::<Tenant>().saga::<FoundTenant>().projection::<Directory>()
 }

@@ -63,11 +63,7 @@ fn tenant_name(text: &str) -> Result<String, Invalid> {
     const VALID: Invalid = Invalid("1 to 100 characters without line breaks or other control characters");
     let trimmed = text.trim();
     let is_valid = (1..=100).contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control);
-    if is_valid {
-        Ok(trimmed.to_owned())
-    } else {
-        Err(VALID)
-    }
+    if is_valid { Ok(trimmed.to_owned()) } else { Err(VALID) }
 }
 
 fn slug(text: &str) -> Result<String, Invalid> {
@@ -89,16 +85,7 @@ mod tests {
         for good in ["acme", "a-1", "0".repeat(40).as_str()] {
             assert!(Slug::parse(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "ab",
-            "Acme",
-            "-acme",
-            "acme-",
-            "ac me",
-            "acmé",
-            "0".repeat(41).as_str(),
-        ] {
+        for bad in ["", "ab", "Acme", "-acme", "acme-", "ac me", "acmé", "0".repeat(41).as_str()] {
             assert!(Slug::parse(bad).is_err(), "{bad}");
         }
     }

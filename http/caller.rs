@@ -52,16 +52,9 @@ impl FromRequest for Caller {
 }
 
 fn prove(request: &HttpRequest) -> Result<Caller, Problem> {
-    let edge = request
-        .app_data::<web::Data<Edge>>()
-        .ok_or_else(Problem::unauthorized)?;
-    let given = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let given = given
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .ok_or_else(Problem::unauthorized)?;
+    let edge = request.app_data::<web::Data<Edge>>().ok_or_else(Problem::unauthorized)?;
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(Problem::unauthorized)?;
     let expected = operator_token(&edge.node)?;
     // Compared as keyed hashes, so that the time it takes tells nothing about the token.
     if edge.node.hash("bearer", given.as_bytes()) != edge.node.hash("bearer", expected.as_bytes()) {
@@ -85,10 +78,7 @@ fn key(request: &HttpRequest, edge: &Edge) -> Result<Option<u128>, Problem> {
     };
     let is_valid = (1..=200).contains(&key.len()) && key.as_bytes().iter().all(u8::is_ascii_graphic);
     if !is_valid {
-        return Err(Problem::field(
-            "Idempotency-Key",
-            "1 to 200 visible ASCII characters",
-        ));
+        return Err(Problem::field("Idempotency-Key", "1 to 200 visible ASCII characters"));
     }
     let mut bytes = request.method().as_str().as_bytes().to_vec();
     bytes.extend_from_slice(request.path().as_bytes());

@@ -59,10 +59,7 @@ impl std::fmt::Debug for Serving {
 /// # Errors
 /// When an address is taken.
 pub fn bind(settings: &Settings, node: &Node) -> io::Result<Serving> {
-    let edge = web::Data::new(Edge {
-        node: node.clone(),
-        settings: settings.clone(),
-    });
+    let edge = web::Data::new(Edge { node: node.clone(), settings: settings.clone() });
     let limit = settings.body_bytes_max;
     let public = {
         let edge = edge.clone();
@@ -89,9 +86,5 @@ pub fn bind(settings: &Settings, node: &Node) -> io::Result<Serving> {
     for server in servers {
         drop(tokio::task::spawn(server));
     }
-    Ok(Serving {
-        listen,
-        management: management_at,
-        handles,
-    })
+    Ok(Serving { listen, management: management_at, handles })
 }

@@ -28,11 +28,7 @@ async fn ready(edge: web::Data<Edge>) -> HttpResponse {
             Err(why) => format!("{name}: {why}\n"),
         })
         .collect();
-    let mut response = if is_ready {
-        HttpResponse::Ok()
-    } else {
-        HttpResponse::ServiceUnavailable()
-    };
+    let mut response = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     std::future::ready(response.body(lines)).await
 }
 
@@ -53,18 +49,10 @@ async fn metrics(edge: web::Data<Edge>) -> HttpResponse {
                 "restarts_total" => count.restarts,
                 _ => count.quarantined,
             };
-            text.push_str(&format!(
-                "prognet_entities_{metric}{{kind=\"{}\"}} {value}\n",
-                count.kind
-            ));
+            text.push_str(&format!("prognet_entities_{metric}{{kind=\"{}\"}} {value}\n", count.kind));
         }
     }
-    std::future::ready(
-        HttpResponse::Ok()
-            .content_type("text/plain; version=0.0.4")
-            .body(text),
-    )
-    .await
+    std::future::ready(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)).await
 }
 
 async fn version() -> HttpResponse {

@@ -23,14 +23,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
-        Self {
-            status,
-            code,
-            title,
-            detail: String::new(),
-            errors: Vec::new(),
-            retry_after_s: None,
-        }
+        Self { status, code, title, detail: String::new(), errors: Vec::new(), retry_after_s: None }
     }
 
     fn detail(mut self, detail: impl fmt::Display) -> Self {
@@ -40,32 +33,17 @@ impl Problem {
 
     /// A field of the request is not what it must be.
     pub(crate) fn field(field: &str, detail: impl fmt::Display) -> Self {
-        let mut problem = Self::new(
-            StatusCode::BAD_REQUEST,
-            "request/invalid",
-            "The request is not valid",
-        );
-        problem.errors.push(FieldError {
-            field: field.to_owned(),
-            detail: detail.to_string(),
-        });
+        let mut problem = Self::new(StatusCode::BAD_REQUEST, "request/invalid", "The request is not valid");
+        problem.errors.push(FieldError { field: field.to_owned(), detail: detail.to_string() });
         problem
     }
 
     pub(crate) fn unauthorized() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "auth/token",
-            "A valid bearer token is needed",
-        )
+        Self::new(StatusCode::UNAUTHORIZED, "auth/token", "A valid bearer token is needed")
     }
 
     pub(crate) fn not_found() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            "request/not-found",
-            "There is nothing here",
-        )
+        Self::new(StatusCode::NOT_FOUND, "request/not-found", "There is nothing here")
     }
 }
 
@@ -138,11 +116,9 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
                 "The idempotency key was used with another request",
             ),
             Refused::Unavailable(why) => why.into(),
-            Refused::Fault => Self::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "node/fault",
-                "Something is broken here",
-            ),
+            Refused::Fault => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "node/fault", "Something is broken here")
+            }
         }
     }
 }
@@ -175,11 +151,9 @@ impl From<found_tenant::Rejection> for Problem {
 impl From<found_tenant::Failure> for Problem {
     fn from(failure: found_tenant::Failure) -> Self {
         match failure {
-            found_tenant::Failure::SlugTaken => Self::new(
-                StatusCode::CONFLICT,
-                "tenant/slug-taken",
-                "Another tenant has this slug",
-            ),
+            found_tenant::Failure::SlugTaken => {
+                Self::new(StatusCode::CONFLICT, "tenant/slug-taken", "Another tenant has this slug")
+            }
             found_tenant::Failure::TimedOut => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "tenant/founding-timed-out",

@@ -34,16 +34,11 @@ pub(crate) fn run(
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let node = Node::start(parts, prognet_actors::services())
-            .await
-            .context("failed to start the node")?;
+        let node =
+            Node::start(parts, prognet_actors::services()).await.context("failed to start the node")?;
         let serving = prognet_http::bind(&settings, &node).context("failed to listen")?;
         write_operator_token(data, &node)?;
-        tracing::info!(
-            "ready on http://{} (management http://{})",
-            serving.listen,
-            serving.management
-        );
+        tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
         announce(&serving)?;
         stop_signal().await?;
         tracing::info!("stopping: finishing what was taken");
@@ -71,12 +66,8 @@ fn open(data: &Path) -> anyhow::Result<Parts> {
     }
     let directory = data.join("keyring");
     let keyring = Arc::new(Keyring::open(&directory, &MasterKey::in_directory(&directory)?)?);
-    let (tier, set_aside) = SledTier::open(
-        &data.join("tier"),
-        TIER_CACHE_BYTES,
-        Arc::clone(&keyring),
-        opened.last,
-    )?;
+    let (tier, set_aside) =
+        SledTier::open(&data.join("tier"), TIER_CACHE_BYTES, Arc::clone(&keyring), opened.last)?;
     if let Some(why) = set_aside {
         tracing::warn!(
             why,
@@ -98,12 +89,7 @@ fn open(data: &Path) -> anyhow::Result<Parts> {
 fn write_operator_token(data: &Path, node: &Node) -> anyhow::Result<()> {
     let path = data.join("operator.token");
     let token = prognet_http::operator_token(node)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
     writeln!(file, "{token}").with_context(|| format!("failed to write `{}`", path.display()))
 }
 

@@ -16,6 +16,7 @@ impl Name {
 
     /// A name known at build time; a longer one does not compile in a `const`.
     #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "a `const fn` has no `get`, and the lengths are checked")]
     pub const fn new(text: &'static str) -> Self {
         assert!(text.len() <= Self::MAX, "a name has at most 24 bytes");
         let bytes = text.as_bytes();
@@ -43,10 +44,7 @@ impl Name {
     #[must_use]
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX);
-        self.0
-            .get(..length)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+        self.0.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
 
@@ -125,10 +123,7 @@ impl Home {
     #[must_use]
     pub fn from_canonical(bytes: &[u8; Self::BYTES]) -> Option<Self> {
         let (kind, id) = bytes.split_first()?;
-        Some(Self {
-            kind: HomeKind::from_number(*kind)?,
-            id: u128::from_be_bytes(id.try_into().ok()?),
-        })
+        Some(Self { kind: HomeKind::from_number(*kind)?, id: u128::from_be_bytes(id.try_into().ok()?) })
     }
 
     /// The number of the shard that holds this home, in every service.
@@ -230,10 +225,7 @@ mod tests {
 
     #[test]
     fn a_home_survives_its_canonical_bytes() {
-        let home = Home {
-            kind: HomeKind::Account,
-            id: 77,
-        };
+        let home = Home { kind: HomeKind::Account, id: 77 };
         assert_eq!(Home::from_canonical(&home.canonical()), Some(home));
     }
 

@@ -73,12 +73,8 @@ pub fn decode_versioned<T: DeserializeOwned>(
     }
     let mut value: rmpv::Value = decode_event(bytes)?;
     for from in version..current {
-        let step = upcasters
-            .iter()
-            .find(|upcaster| upcaster.name == name && upcaster.from == from);
-        value = step
-            .and_then(|step| (step.apply)(value))
-            .ok_or(Error::Upcast { name, version: from })?;
+        let step = upcasters.iter().find(|upcaster| upcaster.name == name && upcaster.from == from);
+        value = step.and_then(|step| (step.apply)(value)).ok_or(Error::Upcast { name, version: from })?;
     }
     decode_event(&encode_event(&value)?)
 }
@@ -97,17 +93,9 @@ mod tests {
 
     #[test]
     fn an_event_is_written_as_it_always_was() {
-        let bytes = encode_event(&Event::Renamed {
-            name: "Acme".to_owned(),
-        })
-        .unwrap();
+        let bytes = encode_event(&Event::Renamed { name: "Acme".to_owned() }).unwrap();
         assert_eq!(bytes, b"\x81\xa7renamed\x81\xa4name\xa4Acme");
-        assert_eq!(
-            decode_event::<Event>(&bytes).unwrap(),
-            Event::Renamed {
-                name: "Acme".to_owned()
-            }
-        );
+        assert_eq!(decode_event::<Event>(&bytes).unwrap(), Event::Renamed { name: "Acme".to_owned() });
     }
 
     #[test]
@@ -123,12 +111,7 @@ mod tests {
             },
         };
         let event: Event = decode_versioned(Name::new("renamed"), 1, 2, &[upcaster], old).unwrap();
-        assert_eq!(
-            event,
-            Event::Renamed {
-                name: "Acme".to_owned()
-            }
-        );
+        assert_eq!(event, Event::Renamed { name: "Acme".to_owned() });
         assert!(decode_versioned::<Event>(Name::new("renamed"), 1, 3, &[upcaster], old).is_err());
     }
 }

@@ -47,9 +47,7 @@ pub struct EmbeddedJournal {
 
 impl fmt::Debug for EmbeddedJournal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("EmbeddedJournal")
-            .field("health", &self.health())
-            .finish_non_exhaustive()
+        out.debug_struct("EmbeddedJournal").field("health", &self.health()).finish_non_exhaustive()
     }
 }
 
@@ -61,11 +59,7 @@ impl EmbeddedJournal {
     pub fn open(directory: &Path, segment_bytes: u64) -> Result<(Self, Opened), OpenError> {
         std::fs::create_dir_all(directory)?;
         let lock = DirectoryLock::take(directory)?;
-        Self::on(
-            Arc::new(RealDisk(directory.to_owned())),
-            segment_bytes,
-            Some(lock),
-        )
+        Self::on(Arc::new(RealDisk(directory.to_owned())), segment_bytes, Some(lock))
     }
 
     fn on(
@@ -75,17 +69,8 @@ impl EmbeddedJournal {
     ) -> Result<(Self, Opened), OpenError> {
         let (log, shared, opened) = Log::open(disk, segment_bytes)?;
         let (jobs, waiting) = mpsc::sync_channel(QUEUE);
-        std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || log.run(&waiting))?;
-        Ok((
-            Self {
-                jobs,
-                shared,
-                _lock: lock,
-            },
-            opened,
-        ))
+        std::thread::Builder::new().name("journal".to_owned()).spawn(move || log.run(&waiting))?;
+        Ok((Self { jobs, shared, _lock: lock }, opened))
     }
 
     fn ask(&self, job: Job) {
@@ -111,12 +96,7 @@ impl EmbeddedJournal {
     /// One record, from the newest ones or from the disk.
     fn load(&self, place: Place) -> Result<Arc<Stored>, ReadError> {
         let before = Lsn(place.lsn.0.saturating_sub(1));
-        let recent = self
-            .shared
-            .recent
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .after(before, 1);
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(before, 1);
         if let Some(stored) = recent.and_then(|mut recent| recent.pop()) {
             return Ok(stored);
         }
@@ -128,34 +108,20 @@ impl EmbeddedJournal {
     }
 
     fn read_at(&self, place: Place, length: usize) -> Result<Vec<u8>, ReadError> {
-        let file = self
-            .shared
-            .segments
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        let file = usize::try_from(place.segment)
-            .ok()
-            .and_then(|number| file.get(number))
-            .cloned();
+        let file = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let file = usize::try_from(place.segment).ok().and_then(|number| file.get(number)).cloned();
         let file = file.ok_or_else(|| damaged(place))?;
         let mut bytes = vec![0; length];
         let read = file.read_at(&mut bytes, u64::from(place.position));
-        read.map_err(|source| ReadError::Engine {
-            position: format!("{place:?}"),
-            source,
-        })?;
+        read.map_err(|source| ReadError::Engine { position: format!("{place:?}"), source })?;
         Ok(bytes)
     }
 
     fn walk_from_disk(&self, after: Lsn, limit: Limit) -> Result<Vec<Arc<Stored>>, ReadError> {
         let (mut page, mut bytes, mut after) = (Vec::new(), 0, after);
         loop {
-            let frame = self
-                .shared
-                .index
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .frame_of(after.next());
+            let frame =
+                self.shared.index.read().unwrap_or_else(PoisonError::into_inner).frame_of(after.next());
             let Some(place) = frame.filter(|_| after < *self.shared.durable.borrow()) else {
                 return Ok(page);
             };
@@ -175,10 +141,7 @@ impl EmbeddedJournal {
 
     fn load_frame(&self, place: Place) -> Result<Vec<Stored>, ReadError> {
         let head = self.read_at(place, segment::HEADER)?;
-        let length = head
-            .get(4..8)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map_or(0, u32::from_le_bytes);
+        let length = head.get(4..8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
         let bytes = self.read_at(place, segment::HEADER + usize::try_from(length).unwrap_or(0))?;
         let (frame, body) = segment::parse(&bytes).ok_or_else(|| damaged(place))?;
         let records = segment::read_records(body, frame.count, frame.first).ok_or_else(|| damaged(place))?;
@@ -187,10 +150,7 @@ impl EmbeddedJournal {
 }
 
 fn damaged(place: Place) -> ReadError {
-    ReadError::Damaged {
-        position: format!("{place:?}"),
-        what: "not a record".to_owned(),
-    }
+    ReadError::Damaged { position: format!("{place:?}"), what: "not a record".to_owned() }
 }
 
 impl Journal for EmbeddedJournal {
@@ -210,12 +170,11 @@ impl Journal for EmbeddedJournal {
         after: Offset,
         limit: Limit,
     ) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
-        let places = self
-            .shared
-            .index
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .of_shard(shard, after, limit.records);
+        let places = self.shared.index.read().unwrap_or_else(PoisonError::into_inner).of_shard(
+            shard,
+            after,
+            limit.records,
+        );
         Box::pin(async move { self.page(&places, limit) })
     }
 
@@ -260,12 +219,8 @@ impl Journal for EmbeddedJournal {
     }
 
     fn walk(&self, after: Lsn, limit: Limit) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
-        let recent = self
-            .shared
-            .recent
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .after(after, limit.records);
+        let recent =
+            self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit.records);
         Box::pin(async move {
             match recent {
                 Some(page) => Ok(page),
@@ -279,11 +234,7 @@ impl Journal for EmbeddedJournal {
     }
 
     fn health(&self) -> Health {
-        self.shared
-            .health
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.shared.health.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

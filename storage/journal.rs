@@ -216,10 +216,7 @@ pub struct Limit {
 impl Default for Limit {
     /// A page that is quick to decode and small to hold.
     fn default() -> Self {
-        Self {
-            records: 1_000,
-            bytes: 1024 * 1024,
-        }
+        Self { records: 1_000, bytes: 1024 * 1024 }
     }
 }
 

@@ -85,14 +85,9 @@ impl MasterKey {
         std::fs::create_dir_all(directory)?;
         let path = directory.join("master.key");
         let mut bytes = Zeroizing::new([0; 32]);
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-        {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(mut file) => {
-                rand::fill(&mut *bytes).map_err(|_| Error::Crypto)?;
+                rand::fill(&mut *bytes).map_err(|_why| Error::Crypto)?;
                 file.write_all(&*bytes)?;
                 file.sync_all()?;
                 crate::embedded::sync_directory(directory)?;
@@ -134,9 +129,7 @@ struct Inner {
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Keyring")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        out.debug_struct("Keyring").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
@@ -148,12 +141,7 @@ impl Keyring {
     pub fn open(directory: &Path, master: &MasterKey) -> Result<Self, Error> {
         std::fs::create_dir_all(directory)?;
         let path = directory.join("keys.log");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let (kept, whole) = read_log(&bytes)?;
@@ -167,17 +155,8 @@ impl Keyring {
         if let Some(Kept::Wrapped(wrapped)) = kept.values().find(|kept| matches!(kept, Kept::Wrapped(_))) {
             unseal(&master, &[], wrapped).ok_or(Error::Damaged("a key does not unwrap"))?;
         }
-        let inner = Mutex::new(Inner {
-            file,
-            kept,
-            unwrapped: HashMap::new(),
-        });
-        let mut keyring = Self {
-            master,
-            path,
-            inner,
-            pepper: Zeroizing::default(),
-        };
+        let inner = Mutex::new(Inner { file, kept, unwrapped: HashMap::new() });
+        let mut keyring = Self { master, path, inner, pepper: Zeroizing::default() };
         keyring.pepper = keyring.secret("pepper", random)?;
         Ok(keyring)
     }
@@ -224,16 +203,14 @@ impl Keyring {
                 Some(Kept::Erased) => return Err(OpenError::Erased),
                 Some(Kept::Wrapped(wrapped)) => {
                     let bytes = unseal(&self.master, &[], wrapped).ok_or(OpenError::Damaged)?;
-                    key(&bytes).map_err(|_| OpenError::Damaged)?
+                    key(&bytes).map_err(|_why| OpenError::Damaged)?
                 }
                 None => return Err(OpenError::Unknown),
             };
             inner.remember(*home, held);
         }
         let held = inner.unwrapped.get(home).ok_or(OpenError::Unknown)?;
-        unseal(held, place, sealed)
-            .map(|plain| plain.to_vec())
-            .ok_or(OpenError::Damaged)
+        unseal(held, place, sealed).map(|plain| plain.to_vec()).ok_or(OpenError::Damaged)
     }
 
     /// Destroys the home's key, durably: what was sealed with it is gone, wherever copies of it lie.
@@ -245,12 +222,7 @@ impl Keyring {
         inner.unwrapped.remove(home);
         inner.kept.insert(Subject::Home(*home), Kept::Erased);
         let next = self.path.with_extension("next");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&next)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         for (subject, kept) in &inner.kept {
             file.write_all(&record(subject, kept))?;
         }
@@ -283,12 +255,7 @@ impl Keyring {
         context.update(purpose.as_bytes());
         context.update(&[0]);
         context.update(bytes);
-        context
-            .sign()
-            .as_ref()
-            .iter()
-            .take(16)
-            .fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
+        context.sign().as_ref().iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
     }
 
     /// Wraps and appends, durably.
@@ -320,20 +287,18 @@ fn random() -> Vec<u8> {
 }
 
 fn key(bytes: &[u8]) -> Result<LessSafeKey, Error> {
-    Ok(LessSafeKey::new(
-        UnboundKey::new(&AES_256_GCM_SIV, bytes).map_err(|_| Error::Crypto)?,
-    ))
+    Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes).map_err(|_why| Error::Crypto)?))
 }
 
 fn seal(key: &LessSafeKey, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
     let mut nonce = [0; NONCE_LEN];
-    rand::fill(&mut nonce).map_err(|_| Error::Crypto)?;
+    rand::fill(&mut nonce).map_err(|_why| Error::Crypto)?;
     let mut sealed = Vec::with_capacity(1 + NONCE_LEN + plain.len() + 16);
     sealed.push(SEALED);
     sealed.extend_from_slice(&nonce);
     let mut body = plain.to_vec();
     key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut body)
-        .map_err(|_| Error::Crypto)?;
+        .map_err(|_why| Error::Crypto)?;
     sealed.append(&mut body);
     Ok(sealed)
 }
@@ -342,10 +307,8 @@ fn unseal(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Ve
     let (version, rest) = sealed.split_first()?;
     let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
     let mut body = Zeroizing::new(body.to_vec());
-    let plain = key
-        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place), &mut body)
-        .ok()?
-        .len();
+    let plain =
+        key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place), &mut body).ok()?.len();
     body.truncate(plain);
     (*version == SEALED).then_some(body)
 }
@@ -370,10 +333,7 @@ fn record(subject: &Subject, kept: &Kept) -> Vec<u8> {
         }
         (Subject::Secret(_), Kept::Erased) => return Vec::new(),
     }
-    let mut bytes = u32::try_from(body.len())
-        .unwrap_or(u32::MAX)
-        .to_le_bytes()
-        .to_vec();
+    let mut bytes = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
     bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
     bytes.append(&mut body);
     bytes
@@ -402,11 +362,7 @@ fn read_log(bytes: &[u8]) -> Result<(HashMap<Subject, Kept>, usize), Error> {
 fn split_header(bytes: &[u8]) -> Option<(usize, u32, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (crc, rest) = rest.split_first_chunk::<4>()?;
-    Some((
-        usize::try_from(u32::from_le_bytes(*length)).ok()?,
-        u32::from_le_bytes(*crc),
-        rest,
-    ))
+    Some((usize::try_from(u32::from_le_bytes(*length)).ok()?, u32::from_le_bytes(*crc), rest))
 }
 
 fn parse_record(body: &[u8]) -> Option<(Subject, Kept)> {
@@ -433,10 +389,7 @@ mod tests {
     use super::*;
     use crate::HomeKind;
 
-    const HOME: Home = Home {
-        kind: HomeKind::Tenant,
-        id: 5,
-    };
+    const HOME: Home = Home { kind: HomeKind::Tenant, id: 5 };
 
     fn open(directory: &Path) -> Keyring {
         Keyring::open(directory, &MasterKey::in_directory(directory).unwrap()).unwrap()
@@ -449,19 +402,10 @@ mod tests {
 
         let keyring = open(directory.path());
 
-        assert_eq!(
-            keyring.open_sealed(&HOME, b"seq 1", &sealed).unwrap(),
-            b"a secret"
-        );
-        assert_eq!(
-            keyring.open_sealed(&HOME, b"seq 2", &sealed),
-            Err(OpenError::Damaged)
-        );
+        assert_eq!(keyring.open_sealed(&HOME, b"seq 1", &sealed).unwrap(), b"a secret");
+        assert_eq!(keyring.open_sealed(&HOME, b"seq 2", &sealed), Err(OpenError::Damaged));
         let other = Home { id: 6, ..HOME };
-        assert_eq!(
-            keyring.open_sealed(&other, b"seq 1", &sealed),
-            Err(OpenError::Unknown)
-        );
+        assert_eq!(keyring.open_sealed(&other, b"seq 1", &sealed), Err(OpenError::Unknown));
     }
 
     #[test]
@@ -484,16 +428,11 @@ mod tests {
         let first = open(directory.path()).seal(&HOME, b"", b"kept").unwrap();
         let path = directory.path().join("keys.log");
         let before = std::fs::read(&path).unwrap().len();
-        open(directory.path())
-            .seal(&Home { id: 6, ..HOME }, b"", b"new")
-            .unwrap();
+        open(directory.path()).seal(&Home { id: 6, ..HOME }, b"", b"new").unwrap();
         let whole = std::fs::read(&path).unwrap();
         for length in before..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
-            assert_eq!(
-                open(directory.path()).open_sealed(&HOME, b"", &first).unwrap(),
-                b"kept"
-            );
+            assert_eq!(open(directory.path()).open_sealed(&HOME, b"", &first).unwrap(), b"kept");
         }
     }
 
@@ -501,9 +440,6 @@ mod tests {
     fn another_master_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         drop(open(directory.path()));
-        assert!(matches!(
-            Keyring::open(directory.path(), &MasterKey::new([7; 32])),
-            Err(Error::Damaged(_))
-        ));
+        assert!(matches!(Keyring::open(directory.path(), &MasterKey::new([7; 32])), Err(Error::Damaged(_))));
     }
 }

@@ -20,10 +20,7 @@ impl Kind {
     /// A kind, named at build time.
     #[must_use]
     pub const fn new(service: &'static str, name: &'static str) -> Self {
-        Self {
-            service: Name::new(service),
-            name: Name::new(name),
-        }
+        Self { service: Name::new(service), name: Name::new(name) }
     }
 }
 
@@ -92,21 +89,13 @@ impl<A: Aggregate> Entity<A> {
     /// The entity of this kind with an id, in a home.
     #[must_use]
     pub const fn new(home: Home, id: u128) -> Self {
-        Self {
-            home,
-            id,
-            kind: PhantomData,
-        }
+        Self { home, id, kind: PhantomData }
     }
 
     /// The same, untyped.
     #[must_use]
     pub const fn reference(&self) -> EntityRef {
-        EntityRef {
-            home: self.home,
-            kind: A::KIND.name,
-            id: self.id,
-        }
+        EntityRef { home: self.home, kind: A::KIND.name, id: self.id }
     }
 }
 
@@ -177,14 +166,8 @@ pub struct Decision<A: Aggregate> {
 /// A timer of the entity, set or cleared.
 #[derive(Debug)]
 pub(crate) enum TimerChange<A: Aggregate> {
-    Set {
-        name: Name,
-        due: Timestamp,
-        command: A::Command,
-    },
-    Clear {
-        name: Name,
-    },
+    Set { name: Name, due: Timestamp, command: A::Command },
+    Clear { name: Name },
 }
 
 /// A command to another entity, delivered at least once and taken in once.
@@ -202,11 +185,7 @@ impl<A: Aggregate> Decision<A> {
     /// Nothing changes; the reply shows the state.
     #[must_use]
     pub const fn nothing() -> Self {
-        Self {
-            events: Vec::new(),
-            timers: Vec::new(),
-            outgoing: Vec::new(),
-        }
+        Self { events: Vec::new(), timers: Vec::new(), outgoing: Vec::new() }
     }
 
     /// One event.
@@ -225,20 +204,14 @@ impl<A: Aggregate> Decision<A> {
     /// Sets a timer (again): at `due` the entity is given the command.
     #[must_use]
     pub fn timer(mut self, name: &'static str, due: Timestamp, command: A::Command) -> Self {
-        self.timers.push(TimerChange::Set {
-            name: Name::new(name),
-            due,
-            command,
-        });
+        self.timers.push(TimerChange::Set { name: Name::new(name), due, command });
         self
     }
 
     /// Clears a timer, if it is set.
     #[must_use]
     pub fn clear(mut self, name: &'static str) -> Self {
-        self.timers.push(TimerChange::Clear {
-            name: Name::new(name),
-        });
+        self.timers.push(TimerChange::Clear { name: Name::new(name) });
         self
     }
 
@@ -297,11 +270,7 @@ pub(crate) fn event_type<E: Serialize>(event: &E) -> Name {
     match &value {
         serde_json::Value::String(name) => found.0 = Name::parse(name).unwrap_or_default(),
         serde_json::Value::Object(map) => {
-            found.0 = map
-                .keys()
-                .next()
-                .and_then(|name| Name::parse(name))
-                .unwrap_or_default();
+            found.0 = map.keys().next().and_then(|name| Name::parse(name)).unwrap_or_default();
         }
         serde_json::Value::Null
         | serde_json::Value::Bool(_)

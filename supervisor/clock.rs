@@ -35,10 +35,7 @@ impl Timestamp {
     /// The moment this much later.
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long ago `earlier` was; zero if it lies ahead.
@@ -72,11 +69,7 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        if out.is_human_readable() {
-            out.collect_str(self)
-        } else {
-            out.serialize_i64(self.0)
-        }
+        if out.is_human_readable() { out.collect_str(self) } else { out.serialize_i64(self.0) }
     }
 }
 
@@ -113,20 +106,14 @@ impl Clock {
     #[must_use]
     pub fn driven(start: Timestamp) -> Self {
         let (moved, _) = watch::channel(start.0);
-        Self(Source::Driven(Arc::new(Driven {
-            now: AtomicI64::new(start.0),
-            moved,
-        })))
+        Self(Source::Driven(Arc::new(Driven { now: AtomicI64::new(start.0), moved })))
     }
 
     /// Moves a driven clock forward and wakes whoever waited for it; the system's clock moves by itself.
     pub fn advance(&self, by: Duration) {
         if let Source::Driven(driven) = &self.0 {
             let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-            let now = driven
-                .now
-                .fetch_add(millis, Ordering::SeqCst)
-                .saturating_add(millis);
+            let now = driven.now.fetch_add(millis, Ordering::SeqCst).saturating_add(millis);
             driven.moved.send_replace(now);
         }
     }
@@ -182,9 +169,7 @@ impl Clock {
             tracing::error!("the system gives no randomness");
         }
         let millis = u64::try_from(self.now().0).unwrap_or(0);
-        uuid::Builder::from_unix_timestamp_millis(millis, &random)
-            .into_uuid()
-            .as_u128()
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().as_u128()
     }
 }
 

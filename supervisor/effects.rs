@@ -102,11 +102,7 @@ impl Effects {
         loop {
             let changed = self.changed.notified();
             let (next, all_done) = self.fire_due(&runtime).await;
-            pause = if all_done {
-                PAUSES.0
-            } else {
-                (pause * 2).min(PAUSES.1)
-            };
+            pause = if all_done { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
             let wake = match next {
                 // Fired, but the row is still there: its record is on the way, or it was refused.
                 Some(due) if due <= runtime.clock.now() => runtime.clock.now().after(pause),
@@ -128,10 +124,7 @@ impl Effects {
     pub(crate) async fn take_up(&self, runtime: &Runtime) -> Result<(), TierError> {
         let mut after = None;
         loop {
-            let page = runtime
-                .read_model
-                .scan(NAME, b"o".to_vec(), after.take(), 1_000)
-                .await?;
+            let page = runtime.read_model.scan(NAME, b"o".to_vec(), after.take(), 1_000).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.clone());
             for row in page {
@@ -144,23 +137,14 @@ impl Effects {
 
     /// Fires what is due; says when the next is, and whether all that was due is done.
     async fn fire_due(&self, runtime: &Runtime) -> (Option<Timestamp>, bool) {
-        let page = runtime
-            .read_model
-            .scan(NAME, b"t".to_vec(), None, FIRED_AT_ONCE)
-            .await
-            .unwrap_or_default();
-        let rows = page
-            .iter()
-            .filter_map(|row| decode_compact::<TimerRow>(&row.value).ok())
-            .collect::<Vec<_>>();
+        let page =
+            runtime.read_model.scan(NAME, b"t".to_vec(), None, FIRED_AT_ONCE).await.unwrap_or_default();
+        let rows =
+            page.iter().filter_map(|row| decode_compact::<TimerRow>(&row.value).ok()).collect::<Vec<_>>();
         let now = runtime.clock.now();
         let due: Vec<_> = rows.iter().filter(|row| row.due <= now).collect();
         let done = join_all(due.iter().map(|row| self.fire(row))).await;
-        let next = if due.is_empty() {
-            rows.first().map(|row| row.due)
-        } else {
-            Some(now)
-        };
+        let next = if due.is_empty() { rows.first().map(|row| row.due) } else { Some(now) };
         (next, done.into_iter().all(|is_done| is_done))
     }
 
@@ -169,13 +153,8 @@ impl Effects {
             return true;
         };
         let (done, outcome) = oneshot::channel();
-        let fire = Fire {
-            name: row.name,
-            set_by: row.set_by,
-            due: row.due,
-            command: row.command.clone(),
-            done,
-        };
+        let fire =
+            Fire { name: row.name, set_by: row.set_by, due: row.due, command: row.command.clone(), done };
         doors.send(row.service, row.entity, Message::Fire(fire)).await;
         matches!(outcome.await, Ok(Ok(())))
     }
@@ -200,13 +179,11 @@ impl Effects {
     /// Works a lane off, oldest first.
     async fn work(&self, lane: Lane) {
         loop {
-            let row = lock(&self.lanes)
-                .get(&lane)
-                .and_then(|queue| queue.front().cloned());
-            if let Some(row) = row {
-                if !self.deliver(row).await {
-                    return;
-                }
+            let row = lock(&self.lanes).get(&lane).and_then(|queue| queue.front().cloned());
+            if let Some(row) = row
+                && !self.deliver(row).await
+            {
+                return;
             }
             let mut lanes = lock(&self.lanes);
             let Some(queue) = lanes.get_mut(&lane) else { return };
@@ -233,20 +210,13 @@ impl Effects {
                         command: row.outgoing.command,
                         reply,
                     };
-                    doors
-                        .send(row.outgoing.service, target, Message::Delivery(delivery))
-                        .await;
-                    answered
-                        .await
-                        .unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))
+                    doors.send(row.outgoing.service, target, Message::Delivery(delivery)).await;
+                    answered.await.unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))
                 }
             })
             .await;
         let Some(outcome) = outcome else { return false };
-        let answer = Answer {
-            step: row.outgoing.step,
-            outcome,
-        };
+        let answer = Answer { step: row.outgoing.step, outcome };
         self.insist(row.entity, |doors| {
             let (answer, row) = (answer.clone(), row.clone());
             async move {
@@ -259,9 +229,7 @@ impl Effects {
                     done,
                 });
                 doors.send(row.source.shard.service, row.entity, message).await;
-                heard
-                    .await
-                    .unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))
+                heard.await.unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))
             }
         })
         .await
@@ -343,10 +311,7 @@ impl Effects {
                 let Some(outgoing) = opened::<Outgoing>(runtime, stored)? else {
                     return Ok(());
                 };
-                let source = Cause {
-                    shard: stored.shard,
-                    offset: stored.offset,
-                };
+                let source = Cause { shard: stored.shard, offset: stored.offset };
                 let row = OutgoingRow {
                     source,
                     entity: record.entity,
@@ -385,14 +350,10 @@ async fn forget_timer(entity: EntityRef, name: Name, rows: &mut Rows<'_>) -> Res
 
 /// A record's body, decoded; `None` if its home was erased.
 fn opened<T: for<'de> Deserialize<'de>>(runtime: &Runtime, stored: &Stored) -> Result<Option<T>, TierError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| TierError {
-        operation: "open an effect",
-        source,
-    };
+    let failed =
+        |source: Box<dyn std::error::Error + Send + Sync>| TierError { operation: "open an effect", source };
     match open_body(runtime, &stored.record) {
-        Ok(body) => decode_event(&body)
-            .map(Some)
-            .map_err(|error| failed(Box::new(error))),
+        Ok(body) => decode_event(&body).map(Some).map_err(|error| failed(Box::new(error))),
         Err(OpenError::Erased) => Ok(None),
         Err(error) => Err(failed(Box::new(error))),
     }

@@ -83,18 +83,13 @@ pub(crate) struct Host<A> {
 
 impl<A> Default for Host<A> {
     fn default() -> Self {
-        Self {
-            counters: Arc::default(),
-            kind: PhantomData,
-        }
+        Self { counters: Arc::default(), kind: PhantomData }
     }
 }
 
 impl<A> fmt::Debug for Host<A> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Host")
-            .field("counters", &self.counters)
-            .finish_non_exhaustive()
+        out.debug_struct("Host").field("counters", &self.counters).finish_non_exhaustive()
     }
 }
 
@@ -197,12 +192,7 @@ impl<A: Aggregate> Actor for Live<A> {
 
 /// Snapshot and tail; how many records the tail had.
 async fn load<A: Aggregate>(shell: &Shell) -> Result<(Kept<A>, u64), ActorProcessingErr> {
-    let Shell {
-        runtime,
-        entity,
-        shard,
-        ..
-    } = shell;
+    let Shell { runtime, entity, shard, .. } = shell;
     let mut kept = match runtime.snapshots.load(shard.service, *entity).await {
         Ok(Some(snapshot)) => {
             prognet_storage::codec::decode_compact::<Kept<A>>(&snapshot.bytes).unwrap_or_default()
@@ -215,10 +205,7 @@ async fn load<A: Aggregate>(shell: &Shell) -> Result<(Kept<A>, u64), ActorProces
     };
     let mut replayed = 0;
     loop {
-        let page = runtime
-            .journal
-            .read_entity(shard.service, *entity, kept.offset, runtime.page)
-            .await?;
+        let page = runtime.journal.read_entity(shard.service, *entity, kept.offset, runtime.page).await?;
         let Some(last) = page.last() else { break };
         let tail = last.offset;
         for stored in &page {
@@ -230,7 +217,7 @@ async fn load<A: Aggregate>(shell: &Shell) -> Result<(Kept<A>, u64), ActorProces
                 return Err(format!("{entity} misses the record after seq {}", kept.seq).into());
             }
             kept = catch_unwind(AssertUnwindSafe(|| apply(kept, &stored.record, runtime)))
-                .map_err(|_| format!("replaying seq {} of {entity} panicked", stored.record.seq))??;
+                .map_err(|_why| format!("replaying seq {} of {entity} panicked", stored.record.seq))??;
             replayed += 1;
         }
         kept.offset = tail;
@@ -301,10 +288,7 @@ impl<A: Aggregate> Running<A> {
             Message::Inspect(reply) => drop(reply.send(self.seen())),
             command if self.leaving != Leaving::No => {
                 // It is for the entity that comes after this one.
-                shard::send_or_refuse(
-                    &self.shell.home,
-                    ShardMessage::Returned(self.shell.entity, command),
-                );
+                shard::send_or_refuse(&self.shell.home, ShardMessage::Returned(self.shell.entity, command));
             }
             Message::Ask(ask) => self.ask(ask, myself),
             Message::Delivery(delivery) => self.take_in(delivery, myself),
@@ -322,10 +306,7 @@ impl<A: Aggregate> Running<A> {
         let now = self.shell.runtime.clock.now();
         self.shell.used.store(now.as_millis(), Ordering::Relaxed);
         if now > ask.deadline {
-            drop(
-                ask.reply
-                    .send(Err(AnyRefused::Unavailable(Unavailable::Deadline))),
-            );
+            drop(ask.reply.send(Err(AnyRefused::Unavailable(Unavailable::Deadline))));
             return;
         }
         let Some(command) = ask.command.take() else {
@@ -341,7 +322,7 @@ impl<A: Aggregate> Running<A> {
             match self.kept.replied(key, body) {
                 Some(Ok(first)) => {
                     let first = decode_event::<A::Reply>(first).map(|reply| Box::new(reply) as AnyBox);
-                    return self.tell_when_durable(answer(ask, first.map_err(|_| AnyRefused::Fault)));
+                    return self.tell_when_durable(answer(ask, first.map_err(|_why| AnyRefused::Fault)));
                 }
                 Some(Err(_)) => {
                     drop(ask.reply.send(Err(AnyRefused::KeyReused)));
@@ -362,13 +343,7 @@ impl<A: Aggregate> Running<A> {
 
     /// Another entity's outgoing command: taken in once, however often it comes.
     fn take_in(&mut self, delivery: Delivery, myself: &ActorRef<Message>) {
-        let Delivery {
-            source,
-            by,
-            trace,
-            command,
-            reply,
-        } = delivery;
+        let Delivery { source, by, trace, command, reply } = delivery;
         if let Some(taken) = self.kept.inbox.get(&source.shard)
             && taken.offset >= source.offset
         {
@@ -398,13 +373,7 @@ impl<A: Aggregate> Running<A> {
 
     /// A timer is due; one that was cleared or set again meanwhile has nothing to say.
     fn fire(&mut self, fire: Fire, myself: &ActorRef<Message>) {
-        let Fire {
-            name,
-            set_by,
-            due,
-            command,
-            done,
-        } = fire;
+        let Fire { name, set_by, due, command, done } = fire;
         if self.kept.timers.get(&name) != Some(&set_by) {
             return self.tell_when_durable(done_when_durable(done));
         }
@@ -431,13 +400,7 @@ impl<A: Aggregate> Running<A> {
 
     /// An outgoing command was answered: its meaning here, and its end, in one append.
     fn hear(&mut self, heard: Heard, myself: &ActorRef<Message>) {
-        let Heard {
-            outgoing,
-            cause,
-            answer,
-            trace,
-            done,
-        } = heard;
+        let Heard { outgoing, cause, answer, trace, done } = heard;
         if !self.kept.under_way.contains_key(&outgoing) {
             return self.tell_when_durable(done_when_durable(done));
         }
@@ -467,13 +430,7 @@ impl<A: Aggregate> Running<A> {
     }
 
     fn context(&self, now: crate::Timestamp, asker: u128, trace: u128) -> Context {
-        Context {
-            now,
-            asker,
-            trace,
-            entity: self.shell.entity,
-            clock: self.shell.runtime.clock.clone(),
-        }
+        Context { now, asker, trace, entity: self.shell.entity, clock: self.shell.runtime.clock.clone() }
     }
 
     /// Decides, seals, evolves, submits. A panic in `decide` leaves everything as it was.
@@ -492,7 +449,7 @@ impl<A: Aggregate> Running<A> {
                 return Decided::Fault;
             }
         };
-        match self.commit(decision, ctx, origin, myself) {
+        match self.commit(&decision, ctx, origin, myself) {
             Ok(decided) => decided,
             Err(error) => {
                 tracing::error!(entity = %self.shell.entity, trace = ctx.trace, error = &*error, "failed to commit");
@@ -503,14 +460,14 @@ impl<A: Aggregate> Running<A> {
 
     /// Writes only what a command's origin leaves, e.g. that a timer is over.
     fn note(&mut self, ctx: &Context, origin: &Origin, myself: &ActorRef<Message>) {
-        if let Err(error) = self.commit(Decision::nothing(), ctx, origin, myself) {
+        if let Err(error) = self.commit(&Decision::nothing(), ctx, origin, myself) {
             tracing::error!(entity = %self.shell.entity, error = &*error, "failed to note the end of a command");
         }
     }
 
     fn commit(
         &mut self,
-        decision: Decision<A>,
+        decision: &Decision<A>,
         ctx: &Context,
         origin: &Origin,
         myself: &ActorRef<Message>,
@@ -524,10 +481,7 @@ impl<A: Aggregate> Running<A> {
         for change in &decision.timers {
             records.push(match change {
                 TimerChange::Set { name, due, command } => {
-                    let body = TimerBody {
-                        due: *due,
-                        command: encode_event(command)?,
-                    };
+                    let body = TimerBody { due: *due, command: encode_event(command)? };
                     header.next(RecordKind::TimerSet, *name, &encode_event(&body)?)?
                 }
                 TimerChange::Clear { name } => {
@@ -581,24 +535,14 @@ impl<A: Aggregate> Running<A> {
     ) -> Result<(Vec<u8>, Option<Record>), Box<dyn std::error::Error + Send + Sync>> {
         Ok(match *origin {
             Origin::Edge { keyed: None } => (Vec::new(), None),
-            Origin::Edge {
-                keyed: Some((key, body)),
-            } => {
-                let kept = KeptReply {
-                    key,
-                    body,
-                    at: ctx.now,
-                    reply: encode_event(reply)?,
-                };
+            Origin::Edge { keyed: Some((key, body)) } => {
+                let kept = KeptReply { key, body, at: ctx.now, reply: encode_event(reply)? };
                 let record = header.next(RecordKind::Reply, A::KIND.name, &encode_event(&kept)?)?;
                 self.kept.keep_reply(kept, &self.shell.runtime.limits);
                 (Vec::new(), Some(record))
             }
             Origin::Entity { source } => {
-                let body = InboxBody {
-                    source,
-                    reply: encode_event(reply)?,
-                };
+                let body = InboxBody { source, reply: encode_event(reply)? };
                 let record = header.next(RecordKind::Inbox, A::KIND.name, &encode_event(&body)?)?;
                 let encoded = body.reply.clone();
                 self.kept.take(body);
@@ -613,10 +557,7 @@ impl<A: Aggregate> Running<A> {
             Origin::Answer { outgoing, .. } => {
                 let body = encode_event(&DoneBody { outgoing })?;
                 self.kept.under_way.remove(&outgoing);
-                (
-                    Vec::new(),
-                    Some(header.next(RecordKind::OutgoingDone, A::KIND.name, &body)?),
-                )
+                (Vec::new(), Some(header.next(RecordKind::OutgoingDone, A::KIND.name, &body)?))
             }
         })
     }
@@ -649,19 +590,9 @@ impl<A: Aggregate> Running<A> {
         } else {
             None
         };
-        self.under_way.push_back(Batch {
-            told: Vec::new(),
-            snapshot,
-            records: count,
-        });
-        let (myself, group) = (
-            myself.clone(),
-            Group {
-                shard: self.shell.shard,
-                epoch: self.shell.epoch,
-                records,
-            },
-        );
+        self.under_way.push_back(Batch { told: Vec::new(), snapshot, records: count });
+        let (myself, group) =
+            (myself.clone(), Group { shard: self.shell.shard, epoch: self.shell.epoch, records });
         self.shell.runtime.journal.append(
             group,
             Box::new(move |fate| {
@@ -673,11 +604,7 @@ impl<A: Aggregate> Running<A> {
 
     fn snapshot(&self) -> Option<Snapshot> {
         let bytes = encode_compact(&self.kept).ok()?;
-        Some(Snapshot {
-            seq: self.kept.seq,
-            offset: self.kept.offset,
-            bytes,
-        })
+        Some(Snapshot { seq: self.kept.seq, offset: self.kept.offset, bytes })
     }
 
     /// Tells once everything decided so far is durable: at once, if it is.
@@ -689,10 +616,7 @@ impl<A: Aggregate> Running<A> {
     }
 
     fn written(&self) -> Option<Written> {
-        (self.kept.offset.0 > 0).then_some(Written {
-            shard: self.shell.shard,
-            offset: self.kept.offset,
-        })
+        (self.kept.offset.0 > 0).then_some(Written { shard: self.shell.shard, offset: self.kept.offset })
     }
 
     /// The oldest batch has met its fate.
@@ -704,10 +628,7 @@ impl<A: Aggregate> Running<A> {
             Ok(appended) => {
                 self.kept.offset = prognet_storage::Offset(appended.first.0 + batch.records - 1);
                 if let Some(snapshot) = batch.snapshot {
-                    self.save(Snapshot {
-                        offset: self.kept.offset,
-                        ..snapshot
-                    });
+                    self.save(Snapshot { offset: self.kept.offset, ..snapshot });
                 }
                 Ok(self.written())
             }
@@ -738,11 +659,8 @@ impl<A: Aggregate> Running<A> {
     }
 
     fn save(&self, snapshot: Snapshot) {
-        let (runtime, entity, service) = (
-            Arc::clone(&self.shell.runtime),
-            self.shell.entity,
-            self.shell.shard.service,
-        );
+        let (runtime, entity, service) =
+            (Arc::clone(&self.shell.runtime), self.shell.entity, self.shell.shard.service);
         // The offset inside is the one before the batch; loading takes the snapshot's own.
         self.shell.runtime.tasks.spawn(async move {
             if let Err(error) = runtime.snapshots.save(service, entity, snapshot).await {
@@ -758,8 +676,7 @@ impl<A: Aggregate> Running<A> {
         }
         if !self.kept.state.has_ended() {
             let now = self.shell.runtime.clock.now();
-            self.waiting
-                .retain(|ask| ask.deadline > now && !ask.reply.is_closed());
+            self.waiting.retain(|ask| ask.deadline > now && !ask.reply.is_closed());
             return;
         }
         for ask in std::mem::take(&mut self.waiting) {
@@ -837,9 +754,5 @@ fn done_when_durable(done: oneshot::Sender<Result<(), AnyRefused>>) -> Tell {
 fn digest<C: serde::Serialize>(command: &C) -> u128 {
     let bytes = encode_event(command).unwrap_or_default();
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    digest
-        .as_ref()
-        .iter()
-        .take(16)
-        .fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
+    digest.as_ref().iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
 }

@@ -51,9 +51,7 @@ pub struct Parts {
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Parts")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        out.debug_struct("Parts").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 
@@ -144,13 +142,8 @@ impl Node {
         let (mut doors, mut starts, mut projections) = (HashMap::new(), Vec::new(), Vec::new());
         let resident = Queue::default();
         for service in services {
-            let kinds: Arc<HashMap<_, _>> = Arc::new(
-                service
-                    .kinds
-                    .into_iter()
-                    .map(|host| (host.kind().name, host))
-                    .collect(),
-            );
+            let kinds: Arc<HashMap<_, _>> =
+                Arc::new(service.kinds.into_iter().map(|host| (host.kind().name, host)).collect());
             let shards = crate::region::Shards::default();
             starts.push(RegionStart {
                 runtime: Arc::clone(&runtime),
@@ -179,17 +172,10 @@ impl Node {
             progress.insert(host.name(), Arc::clone(&far));
             runtime.tasks.spawn(follow(host, Arc::clone(&runtime), far));
         }
-        runtime
-            .tasks
-            .spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
+        runtime.tasks.spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
         let hub = Arc::new(Hub::default());
         runtime.tasks.spawn(Arc::clone(&hub).run(Arc::downgrade(&doors)));
-        Ok(Self(Arc::new(Running {
-            doors,
-            progress,
-            effects,
-            hub,
-        })))
+        Ok(Self(Arc::new(Running { doors, progress, effects, hub })))
     }
 
     fn runtime(&self) -> &Arc<Runtime> {
@@ -206,8 +192,7 @@ impl Node {
         entity: Entity<A>,
         command: A::Command,
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
-        self.send(asking, entity, Some(Box::new(command)), Message::Ask)
-            .await
+        self.send(asking, entity, Some(Box::new(command)), Message::Ask).await
     }
 
     /// What an entity shows of itself now.
@@ -219,9 +204,7 @@ impl Node {
         asking: &Asking,
         entity: Entity<A>,
     ) -> Result<A::Reply, Refused<A::Rejection>> {
-        self.send(asking, entity, None, Message::Ask)
-            .await
-            .map(|answered| answered.reply)
+        self.send(asking, entity, None, Message::Ask).await.map(|answered| answered.reply)
     }
 
     /// Gives a saga a command and waits until it has ended; the same key attaches again after the deadline.
@@ -252,24 +235,11 @@ impl Node {
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
         let is_read = command.is_none();
         let (reply, answered) = oneshot::channel();
-        let Asking {
-            asker,
-            key,
-            trace,
-            deadline,
-        } = *asking;
+        let Asking { asker, key, trace, deadline } = *asking;
         self.0
             .doors
             .admit(A::KIND.service, entity.reference(), |permit| {
-                message(Ask {
-                    command,
-                    asker,
-                    key,
-                    trace,
-                    deadline,
-                    reply,
-                    permit: Some(permit),
-                })
+                message(Ask { command, asker, key, trace, deadline, reply, permit: Some(permit) })
             })
             .await?;
         tokio::select! {
@@ -289,12 +259,8 @@ impl Node {
         &self,
         key: &[u8],
     ) -> Result<Option<T>, Unavailable> {
-        let row = self
-            .runtime()
-            .read_model
-            .get(Name::new(P::NAME), key.to_vec())
-            .await
-            .map_err(unreadable)?;
+        let row =
+            self.runtime().read_model.get(Name::new(P::NAME), key.to_vec()).await.map_err(unreadable)?;
         Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
     }
 
@@ -317,11 +283,7 @@ impl Node {
             .map_err(unreadable)?;
         Ok(rows
             .into_iter()
-            .filter_map(|row| {
-                codec::decode_compact(&row.value)
-                    .ok()
-                    .map(|value| (row.key, value))
-            })
+            .filter_map(|row| codec::decode_compact(&row.value).ok().map(|value| (row.key, value)))
             .collect())
     }
 
@@ -334,11 +296,7 @@ impl Node {
         written: Written,
         deadline: Timestamp,
     ) -> Result<(), Unavailable> {
-        let progress = self
-            .0
-            .progress
-            .get(&Name::new(P::NAME))
-            .ok_or(Unavailable::NoHost)?;
+        let progress = self.0.progress.get(&Name::new(P::NAME)).ok_or(Unavailable::NoHost)?;
         progress.reach(written, self.runtime(), deadline).await
     }
 
@@ -382,17 +340,10 @@ impl Node {
     /// # Errors
     /// When the keyring does not answer.
     pub fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Unavailable> {
-        self.runtime()
-            .keyring
-            .secret(name, make)
-            .map(|secret| secret.to_vec())
-            .map_err(|error| {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "failed to keep a secret"
-                );
-                Unavailable::NotWritten
-            })
+        self.runtime().keyring.secret(name, make).map(|secret| secret.to_vec()).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed to keep a secret");
+            Unavailable::NotWritten
+        })
     }
 
     /// A keyed hash, for the ids of reservations and the keys of rows.
@@ -476,12 +427,8 @@ impl Node {
             Health::Full => Err("the disk is full".to_owned()),
             Health::Poisoned(reason) => Err(format!("poisoned: {reason}")),
         };
-        let stuck: Vec<_> = self
-            .0
-            .progress
-            .iter()
-            .filter(|(_, progress)| progress.error().is_some())
-            .collect();
+        let stuck: Vec<_> =
+            self.0.progress.iter().filter(|(_, progress)| progress.error().is_some()).collect();
         let projections = match stuck.first() {
             None => Ok(()),
             Some((name, _)) => Err(format!("{name} is stuck")),
@@ -491,11 +438,7 @@ impl Node {
         } else {
             Ok(())
         };
-        vec![
-            ("journal", journal),
-            ("projections", projections),
-            ("running", stopping),
-        ]
+        vec![("journal", journal), ("projections", projections), ("running", stopping)]
     }
 
     /// Takes no more commands, lets what is under way become durable, and closes the journal.
@@ -509,10 +452,7 @@ impl Node {
 fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
     match outcome {
         Ok((reply, written)) => match reply.downcast() {
-            Ok(reply) => Ok(Answered {
-                reply: *reply,
-                written,
-            }),
+            Ok(reply) => Ok(Answered { reply: *reply, written }),
             Err(_) => Err(Refused::Fault),
         },
         Err(AnyRefused::Rejected(rejection)) => match rejection.downcast() {
@@ -525,10 +465,8 @@ fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
 fn unreadable(error: prognet_storage::snapshots::TierError) -> Unavailable {
-    tracing::error!(
-        error = &error as &dyn std::error::Error,
-        "failed to read a projection"
-    );
+    tracing::error!(error = &error as &dyn std::error::Error, "failed to read a projection");
     Unavailable::NotWritten
 }

@@ -19,8 +19,7 @@ pub(crate) struct Permit {
 impl Permit {
     /// Room on the node, in the shard and at the entity, or which of them is full.
     pub(crate) fn take(queues: [(&Queue, usize, &'static str); 3]) -> Result<Self, Unavailable> {
-        let mut taken = 0;
-        for (queue, limit, name) in &queues {
+        for (taken, (queue, limit, name)) in queues.iter().enumerate() {
             if queue.fetch_add(1, Ordering::Relaxed) >= *limit {
                 queue.fetch_sub(1, Ordering::Relaxed);
                 for (queue, _, _) in queues.iter().take(taken) {
@@ -28,11 +27,8 @@ impl Permit {
                 }
                 return Err(Unavailable::Busy { limit: name });
             }
-            taken += 1;
         }
-        Ok(Self {
-            taken: queues.map(|(queue, _, _)| Arc::clone(queue)),
-        })
+        Ok(Self { taken: queues.map(|(queue, _, _)| Arc::clone(queue)) })
     }
 }
 

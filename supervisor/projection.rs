@@ -68,19 +68,13 @@ pub struct Rows<'a> {
 
 impl std::fmt::Debug for Rows<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Rows")
-            .field("projection", &self.projection)
-            .finish_non_exhaustive()
+        out.debug_struct("Rows").field("projection", &self.projection).finish_non_exhaustive()
     }
 }
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(model: &'a dyn ReadModel, projection: Name) -> Self {
-        Self {
-            model,
-            projection,
-            changes: BTreeMap::new(),
-        }
+        Self { model, projection, changes: BTreeMap::new() }
     }
 
     /// The row as it is after the events so far.
@@ -89,9 +83,7 @@ impl<'a> Rows<'a> {
     /// When the tier does not answer.
     pub async fn get<T: Serialize + DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, TierError> {
         if let Some(change) = self.changes.get(key) {
-            return Ok(change
-                .as_ref()
-                .and_then(|(_, value)| codec::decode_compact(value).ok()));
+            return Ok(change.as_ref().and_then(|(_, value)| codec::decode_compact(value).ok()));
         }
         let row = self.model.get(self.projection, key.to_vec()).await?;
         Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
@@ -102,10 +94,8 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// When the row does not encode.
     pub fn put<T: Serialize>(&mut self, key: &[u8], home: Home, row: &T) -> Result<(), TierError> {
-        let value = codec::encode_compact(row).map_err(|source| TierError {
-            operation: "encode a row",
-            source: Box::new(source),
-        })?;
+        let value = codec::encode_compact(row)
+            .map_err(|source| TierError { operation: "encode a row", source: Box::new(source) })?;
         self.changes.insert(key.to_vec(), Some((home, value)));
         Ok(())
     }

@@ -83,10 +83,7 @@ pub(crate) fn recorded(runtime: &Runtime, stored: &Stored) -> Result<Option<Reco
         Ok(body) => body,
         Err(OpenError::Erased) => return Ok(None),
         Err(error) => {
-            return Err(TierError {
-                operation: "open an event",
-                source: Box::new(error),
-            });
+            return Err(TierError { operation: "open an event", source: Box::new(error) });
         }
     };
     Ok(Some(Recorded {
@@ -115,20 +112,14 @@ pub(crate) struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self {
-            offsets: Mutex::default(),
-            error: Mutex::default(),
-            moved: watch::Sender::new(0),
-        }
+        Self { offsets: Mutex::default(), error: Mutex::default(), moved: watch::Sender::new(0) }
     }
 }
 
 impl Progress {
     fn has_taken_in(&self, written: Written) -> bool {
         let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
-        offsets
-            .get(&written.shard)
-            .is_some_and(|offset| *offset >= written.offset)
+        offsets.get(&written.shard).is_some_and(|offset| *offset >= written.offset)
     }
 
     /// Returns once the projection has taken `written` in.
@@ -156,10 +147,7 @@ impl Progress {
     }
 
     fn moved(&self, offsets: BTreeMap<ShardId, Offset>) {
-        self.offsets
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(offsets);
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner).extend(offsets);
         self.moved.send_modify(|times| *times += 1);
     }
 }
@@ -200,28 +188,13 @@ async fn walk(
         // The place on this node is a hint; the offsets say what was taken in.
         let fresh: Vec<_> = page
             .into_iter()
-            .filter(|stored| {
-                position
-                    .offsets
-                    .get(&stored.shard)
-                    .is_none_or(|offset| stored.offset > *offset)
-            })
+            .filter(|stored| position.offsets.get(&stored.shard).is_none_or(|offset| stored.offset > *offset))
             .collect();
         let mut rows = Rows::new(&*runtime.read_model, host.name());
         host.take_in(&fresh, runtime, &mut rows).await?;
         let offsets: BTreeMap<_, _> = fresh.iter().map(|stored| (stored.shard, stored.offset)).collect();
         let changes = rows.into_changes();
-        runtime
-            .read_model
-            .commit(
-                host.name(),
-                changes,
-                Position {
-                    lsn,
-                    offsets: offsets.clone(),
-                },
-            )
-            .await?;
+        runtime.read_model.commit(host.name(), changes, Position { lsn, offsets: offsets.clone() }).await?;
         position.lsn = lsn;
         position.offsets.extend(offsets.clone());
         progress.moved(offsets);

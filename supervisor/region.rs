@@ -54,10 +54,7 @@ impl Actor for Region {
         _: ActorRef<RegionMessage>,
         start: RegionStart,
     ) -> Result<Running, ActorProcessingErr> {
-        Ok(Running {
-            start,
-            by_actor: HashMap::new(),
-        })
+        Ok(Running { start, by_actor: HashMap::new() })
     }
 
     async fn handle(
@@ -67,12 +64,7 @@ impl Actor for Region {
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         let RegionMessage::Start(number, started) = message;
-        let known = running
-            .start
-            .shards
-            .read()
-            .ok()
-            .and_then(|shards| shards.get(&number).cloned());
+        let known = running.start.shards.read().ok().and_then(|shards| shards.get(&number).cloned());
         let handle = match known {
             Some(handle) => Ok(handle),
             None => running.start(number, &myself).await?,
@@ -108,17 +100,8 @@ impl Running {
         number: u16,
         myself: &ActorRef<RegionMessage>,
     ) -> Result<Result<ShardHandle, AppendError>, ActorProcessingErr> {
-        let RegionStart {
-            runtime,
-            service,
-            kinds,
-            shards,
-            resident,
-        } = &self.start;
-        let shard = ShardId {
-            service: *service,
-            number,
-        };
+        let RegionStart { runtime, service, kinds, shards, resident } = &self.start;
+        let shard = ShardId { service: *service, number };
         let epoch = match runtime.journal.claim(shard).await {
             Ok(claim) => claim.epoch,
             Err(error) => return Ok(Err(error)),
@@ -134,11 +117,7 @@ impl Running {
         };
         let (actor, _) = Shard::spawn_linked(None, Shard, start, myself.get_cell()).await?;
         self.by_actor.insert(actor.get_id(), number);
-        let handle = ShardHandle {
-            actor,
-            hot,
-            waiting: Queue::default(),
-        };
+        let handle = ShardHandle { actor, hot, waiting: Queue::default() };
         if let Ok(mut shards) = shards.write() {
             shards.insert(number, handle.clone());
         }

@@ -110,11 +110,7 @@ impl Doors {
     pub(crate) async fn shard(&self, service: Name, entity: EntityRef) -> Result<ShardHandle, Unavailable> {
         let door = self.services.get(&service).ok_or(Unavailable::NoHost)?;
         let number = entity.home.shard_number(self.runtime.limits.shards);
-        let running = door
-            .shards
-            .read()
-            .ok()
-            .and_then(|shards| shards.get(&number).cloned());
+        let running = door.shards.read().ok().and_then(|shards| shards.get(&number).cloned());
         match running {
             Some(shard) => Ok(shard),
             None => self.start(service, number).await,

@@ -21,9 +21,7 @@ pub(crate) struct Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Runtime")
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        out.debug_struct("Runtime").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 

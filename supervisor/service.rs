@@ -22,11 +22,7 @@ impl Service {
     /// A service without contents.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self {
-            name: Name::new(name),
-            kinds: Vec::new(),
-            projections: Vec::new(),
-        }
+        Self { name: Name::new(name), kinds: Vec::new(), projections: Vec::new() }
     }
 
     /// Hosts an aggregate.

@@ -133,12 +133,7 @@ impl Actor for Shard {
                 }
             }
         });
-        Ok(Slots {
-            start,
-            slots: HashMap::new(),
-            by_actor: HashMap::new(),
-            crashes: HashMap::new(),
-        })
+        Ok(Slots { start, slots: HashMap::new(), by_actor: HashMap::new(), crashes: HashMap::new() })
     }
 
     async fn handle(
@@ -231,10 +226,7 @@ impl Slots {
                 if let Err(MessagingErr::SendErr(message)) = actor.cast(message) {
                     message.refuse(Unavailable::Restarting);
                 }
-                let hot = HotEntity {
-                    actor: actor.clone(),
-                    waiting: Queue::default(),
-                };
+                let hot = HotEntity { actor: actor.clone(), waiting: Queue::default() };
                 if let Ok(mut table) = self.start.hot.write() {
                     table.insert(entity, hot);
                 }
@@ -346,16 +338,10 @@ impl Slots {
 
     fn crashed(&mut self, entity: EntityRef, error: &str) -> Verdict {
         let runtime = &self.start.runtime;
-        let verdict = self
-            .crashes
-            .entry(entity)
-            .or_default()
-            .crashed(runtime.clock.now(), &runtime.limits);
+        let verdict = self.crashes.entry(entity).or_default().crashed(runtime.clock.now(), &runtime.limits);
         let slot = match verdict {
             Verdict::Restart(until) => Slot::Backoff { until },
-            Verdict::Quarantine => Slot::Quarantined {
-                error: error.to_owned(),
-            },
+            Verdict::Quarantine => Slot::Quarantined { error: error.to_owned() },
         };
         self.slots.insert(entity, slot);
         verdict

@@ -44,21 +44,11 @@ impl<A: Aggregate> Given<A> {
             now: self.now,
             asker: ASKER,
             trace: 0,
-            entity: EntityRef {
-                home: Home {
-                    kind: HomeKind::Tenant,
-                    id: 1,
-                },
-                kind: A::KIND.name,
-                id: 1,
-            },
+            entity: EntityRef { home: Home { kind: HomeKind::Tenant, id: 1 }, kind: A::KIND.name, id: 1 },
             clock: Clock::driven(self.now),
         };
         let decided = self.state.decide(command, &ctx);
-        When {
-            state: self.state,
-            decided,
-        }
+        When { state: self.state, decided }
     }
 
     /// Gives it an accepted or rejected outgoing command's answer, encoded as the target would.
@@ -76,10 +66,7 @@ impl<A: Aggregate> Given<A> {
             Ok(reply) => Ok(encode_event(reply).unwrap_or_default()),
             Err(rejection) => Err(encode_event(rejection).unwrap_or_default()),
         };
-        let answer = Answer {
-            step: prognet_storage::Name::new(step),
-            outcome,
-        };
+        let answer = Answer { step: prognet_storage::Name::new(step), outcome };
         let command = self.state.heard(&answer);
         #[expect(clippy::expect_used, reason = "a test must fail here")]
         self.when(command.expect("the answer means nothing to it"))
@@ -111,10 +98,7 @@ where
                 for event in &decision.events {
                     self.state.evolve(event);
                 }
-                Then {
-                    state: self.state,
-                    decision,
-                }
+                Then { state: self.state, decision }
             }
             Err(rejection) => panic!("rejected: {rejection}"),
         }
@@ -131,6 +115,7 @@ where
     /// # Panics
     /// When it does otherwise.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a test reads better")]
     pub fn rejects(self, rejection: A::Rejection) {
         match self.decided {
             Ok(decision) => panic!("accepted: {:?}", decision.events),
@@ -154,12 +139,8 @@ impl<A: Aggregate> Then<A> {
     /// When it sends others.
     #[track_caller]
     pub fn sends(self, steps: &[&str]) -> Self {
-        let sent: Vec<_> = self
-            .decision
-            .outgoing
-            .iter()
-            .map(|outgoing| outgoing.step.as_str().to_owned())
-            .collect();
+        let sent: Vec<_> =
+            self.decision.outgoing.iter().map(|outgoing| outgoing.step.as_str().to_owned()).collect();
         assert_eq!(sent, steps);
         self
     }
@@ -181,10 +162,7 @@ impl<A: Aggregate> Then<A> {
                 crate::aggregate::TimerChange::Clear { .. } => None,
             })
             .collect();
-        let wanted: Vec<_> = timers
-            .iter()
-            .map(|(name, due)| ((*name).to_owned(), *due))
-            .collect();
+        let wanted: Vec<_> = timers.iter().map(|(name, due)| ((*name).to_owned(), *due)).collect();
         assert_eq!(set, wanted);
         self
     }

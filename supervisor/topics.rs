@@ -91,10 +91,7 @@ impl Hub {
     }
 
     fn subscribe(&self, topic: Topic) -> broadcast::Receiver<Arc<Published>> {
-        self.lock()
-            .entry(topic)
-            .or_insert_with(|| broadcast::Sender::new(BEHIND_MAX))
-            .subscribe()
+        self.lock().entry(topic).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX)).subscribe()
     }
 
     /// Walks the durable tail and shares what is public, from now on.
@@ -105,17 +102,13 @@ impl Hub {
         let mut durable = runtime.journal.durable();
         let mut after = *durable.borrow_and_update();
         loop {
-            let page = runtime
-                .journal
-                .walk(after, runtime.page)
-                .await
-                .unwrap_or_else(|error| {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "failed to follow the journal for live topics"
-                    );
-                    Vec::new()
-                });
+            let page = runtime.journal.walk(after, runtime.page).await.unwrap_or_else(|error| {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to follow the journal for live topics"
+                );
+                Vec::new()
+            });
             let Some(last) = page.last() else {
                 if durable.changed().await.is_err() {
                     return;
@@ -162,11 +155,7 @@ fn published(stored: &Stored, topic: Topic, doors: &Doors) -> Option<Published> 
         }
         Topic::Home(_) => return None,
     };
-    let host = doors
-        .services
-        .get(&stored.shard.service)?
-        .kinds
-        .get(&stored.record.entity.kind)?;
+    let host = doors.services.get(&stored.shard.service)?.kinds.get(&stored.record.entity.kind)?;
     let event = recorded(doors.runtime(), stored).ok().flatten()?;
     let data = host.publish(&event)?;
     Some(Published {
@@ -194,32 +183,19 @@ pub(crate) async fn history(doors: &Doors, topic: Topic, after: u64) -> Result<H
     let page = match topic {
         Topic::System => runtime.journal.walk(Lsn(after), runtime.page).await,
         Topic::Home(home) => {
-            runtime
-                .journal
-                .read_home(service_of(home), home, Offset(after), runtime.page)
-                .await
+            runtime.journal.read_home(service_of(home), home, Offset(after), runtime.page).await
         }
     };
     let page = page.map_err(|error: ReadError| {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "failed to read a topic's history"
-        );
+        tracing::error!(error = &error as &dyn std::error::Error, "failed to read a topic's history");
         Unavailable::NotWritten
     })?;
     let read_to = page.last().map_or(after, |stored| match topic {
         Topic::System => stored.lsn.0,
         Topic::Home(_) => stored.offset.0,
     });
-    let events = page
-        .iter()
-        .filter_map(|stored| published(stored, topic, doors))
-        .collect();
-    Ok(History {
-        events,
-        read_to,
-        is_at_end: page.is_empty(),
-    })
+    let events = page.iter().filter_map(|stored| published(stored, topic, doors)).collect();
+    Ok(History { events, read_to, is_at_end: page.is_empty() })
 }
 
 /// A subscriber's place in a topic.
@@ -296,11 +272,7 @@ impl Subscription {
                 self.ready = page.events.into();
             }
             Err(_) => {
-                self.doors
-                    .runtime()
-                    .clock
-                    .sleep(std::time::Duration::from_secs(1))
-                    .await
+                self.doors.runtime().clock.sleep(std::time::Duration::from_secs(1)).await;
             }
         }
     }

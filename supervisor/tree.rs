@@ -34,15 +34,8 @@ impl Actor for Root {
         myself: ActorRef<RootMessage>,
         starts: Vec<RegionStart>,
     ) -> Result<Regions, ActorProcessingErr> {
-        let starts = starts
-            .into_iter()
-            .map(|start| (start.service, start))
-            .collect::<HashMap<_, _>>();
-        let mut regions = Regions {
-            starts,
-            running: HashMap::new(),
-            by_actor: HashMap::new(),
-        };
+        let starts = starts.into_iter().map(|start| (start.service, start)).collect::<HashMap<_, _>>();
+        let mut regions = Regions { starts, running: HashMap::new(), by_actor: HashMap::new() };
         for service in regions.starts.keys().copied().collect::<Vec<_>>() {
             regions.start(service, &myself).await?;
         }

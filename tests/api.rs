@@ -10,29 +10,17 @@ use crate::harness::{Node, reply};
 async fn a_tenant_is_founded_renamed_suspended_and_resumed_and_its_events_tell_so() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());
-    let founded = node
-        .post("/v1/tenants", json!({ "name": "Acme", "slug": "acme" }))
-        .await;
+    let founded = node.post("/v1/tenants", json!({ "name": "Acme", "slug": "acme" })).await;
     assert_eq!(founded.status, 201);
     let path = format!("/v1/tenants/{}", founded.body["id"].as_str().unwrap());
 
-    let rename = node
-        .request(Method::PATCH, &path)
-        .header("If-Match", "\"1\"")
-        .json(&json!({ "name": "New" }));
+    let rename =
+        node.request(Method::PATCH, &path).header("If-Match", "\"1\"").json(&json!({ "name": "New" }));
     assert_eq!(reply(rename).await.unwrap().ok()["name"], "New");
-    let stale = node
-        .request(Method::PATCH, &path)
-        .header("If-Match", "\"1\"")
-        .json(&json!({ "name": "Old" }));
-    reply(stale)
-        .await
-        .unwrap()
-        .problem(412, "tenant/version-mismatch");
-    let suspended = node
-        .post(&format!("{path}/suspend"), json!({ "reason": "abuse" }))
-        .await
-        .ok();
+    let stale =
+        node.request(Method::PATCH, &path).header("If-Match", "\"1\"").json(&json!({ "name": "Old" }));
+    reply(stale).await.unwrap().problem(412, "tenant/version-mismatch");
+    let suspended = node.post(&format!("{path}/suspend"), json!({ "reason": "abuse" })).await.ok();
     assert_eq!(
         (&suspended["status"], &suspended["suspension"]["reason"]),
         (&json!("suspended"), &json!("abuse"))
@@ -43,13 +31,7 @@ async fn a_tenant_is_founded_renamed_suspended_and_resumed_and_its_events_tell_s
     node.post(&format!("{path}/resume"), json!({})).await.ok();
 
     let first = node.get(&format!("{path}/events?limit=3")).await.ok();
-    let second = node
-        .get(&format!(
-            "{path}/events?after={}",
-            first["next"].as_str().unwrap()
-        ))
-        .await
-        .ok();
+    let second = node.get(&format!("{path}/events?after={}", first["next"].as_str().unwrap())).await.ok();
     let kinds = |page: &serde_json::Value| {
         page["data"]
             .as_array()
@@ -58,10 +40,7 @@ async fn a_tenant_is_founded_renamed_suspended_and_resumed_and_its_events_tell_s
             .map(|event| event["type"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
     };
-    assert_eq!(
-        kinds(&first),
-        ["tenant.created", "tenant.renamed", "tenant.suspended"]
-    );
+    assert_eq!(kinds(&first), ["tenant.created", "tenant.renamed", "tenant.suspended"]);
     assert_eq!(kinds(&second), ["tenant.resumed"]);
 }
 
@@ -72,17 +51,11 @@ async fn a_suspension_with_an_end_ends_by_itself_even_over_a_kill() {
     let path = format!("/v1/tenants/{}", node.tenant("acme").await);
     let now = prognet_supervisor::Clock::default().now();
     let until = now.after(std::time::Duration::from_secs(1)).to_string();
-    node.post(
-        &format!("{path}/suspend"),
-        json!({ "reason": "other", "until": until }),
-    )
-    .await
-    .ok();
+    node.post(&format!("{path}/suspend"), json!({ "reason": "other", "until": until })).await.ok();
 
     let node = node.kill_and_restart();
 
-    node.eventually(&path, |tenant| tenant["status"] == "active")
-        .await;
+    node.eventually(&path, |tenant| tenant["status"] == "active").await;
     let events = node.get(&format!("{path}/events")).await.ok();
     let resumed = events["data"].as_array().unwrap().last().unwrap().clone();
     assert_eq!(
@@ -115,18 +88,14 @@ async fn one_idempotency_key_has_one_effect_and_one_reply() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());
     let create = |slug: &str| {
-        let request = node
-            .request(Method::POST, "/v1/tenants")
-            .header("Idempotency-Key", "k1");
+        let request = node.request(Method::POST, "/v1/tenants").header("Idempotency-Key", "k1");
         reply(request.json(&json!({ "name": "Acme", "slug": slug })))
     };
 
     let replies = futures_util::future::join_all((0..50).map(|_| create("acme"))).await;
 
-    let bodies: std::collections::BTreeSet<_> = replies
-        .into_iter()
-        .map(|reply| reply.unwrap().ok().to_string())
-        .collect();
+    let bodies: std::collections::BTreeSet<_> =
+        replies.into_iter().map(|reply| reply.unwrap().ok().to_string()).collect();
     assert_eq!(bodies.len(), 1);
     create("other").await.unwrap().problem(422, "request/key-reused");
 }
@@ -137,44 +106,20 @@ async fn a_list_is_paged_by_cursors_that_nobody_makes_up() {
     let node = Node::start(data.path());
     let mut last = String::new();
     for slug in ["one", "two", "three"] {
-        let founded = node
-            .post("/v1/tenants", json!({ "name": slug, "slug": slug }))
-            .await;
-        last = founded.headers["Prognet-Consistency"]
-            .to_str()
-            .unwrap()
-            .to_owned();
+        let founded = node.post("/v1/tenants", json!({ "name": slug, "slug": slug })).await;
+        last = founded.headers["Prognet-Consistency"].to_str().unwrap().to_owned();
     }
 
-    let first = node
-        .get(&format!("/v1/tenants?limit=2&consistency={last}"))
-        .await
-        .ok();
-    let rest = node
-        .get(&format!("/v1/tenants?after={}", first["next"].as_str().unwrap()))
-        .await
-        .ok();
+    let first = node.get(&format!("/v1/tenants?limit=2&consistency={last}")).await.ok();
+    let rest = node.get(&format!("/v1/tenants?after={}", first["next"].as_str().unwrap())).await.ok();
 
     assert_eq!(
-        (
-            first["data"][0]["slug"].as_str(),
-            first["data"][1]["slug"].as_str()
-        ),
+        (first["data"][0]["slug"].as_str(), first["data"][1]["slug"].as_str()),
         (Some("one"), Some("two"))
     );
-    assert_eq!(
-        (rest["data"][0]["slug"].as_str(), rest["next"].as_str()),
-        (Some("three"), None)
-    );
-    for bad in [
-        "00",
-        "zz",
-        "%C3%A9",
-        &format!("ff{}", &first["next"].as_str().unwrap()[2..]),
-    ] {
-        node.get(&format!("/v1/tenants?after={bad}"))
-            .await
-            .problem(400, "request/invalid");
+    assert_eq!((rest["data"][0]["slug"].as_str(), rest["next"].as_str()), (Some("three"), None));
+    for bad in ["00", "zz", "%C3%A9", &first["next"].as_str().unwrap().replacen('0', "1", 1)] {
+        node.get(&format!("/v1/tenants?after={bad}")).await.problem(400, "request/invalid");
     }
 }
 
@@ -193,22 +138,14 @@ async fn bad_input_is_refused_by_name_and_changes_nothing() {
         (json!("text"), "body"),
     ];
     for (body, field) in bodies {
-        let problem = node
-            .post("/v1/tenants", body)
-            .await
-            .problem(400, "request/invalid");
+        let problem = node.post("/v1/tenants", body).await.problem(400, "request/invalid");
         assert_eq!(problem["errors"][0]["field"], field);
     }
     let raw = |body: &'static [u8]| reply(node.request(Method::POST, "/v1/tenants").body(body));
     raw(b"{").await.unwrap().problem(400, "request/invalid");
-    raw(b"{\"name\":\"\xff\"}")
-        .await
-        .unwrap()
-        .problem(400, "request/invalid");
+    raw(b"{\"name\":\"\xff\"}").await.unwrap().problem(400, "request/invalid");
     node.get("/v1/tenants/acme").await.problem(400, "request/invalid");
-    node.get(&format!("/v1/tenants/ten_{}", "0".repeat(26)))
-        .await
-        .problem(404, "tenant/unknown");
+    node.get(&format!("/v1/tenants/ten_{}", "0".repeat(26))).await.problem(404, "tenant/unknown");
     node.get("/v1/nothing").await.problem(404, "request/not-found");
     node.post(&format!("/v1/tenants/{id}/suspend"), json!({ "reason": "whim" }))
         .await
@@ -216,10 +153,7 @@ async fn bad_input_is_refused_by_name_and_changes_nothing() {
 
     let tenants = node.get("/v1/tenants").await.ok();
     assert_eq!(
-        (
-            tenants["data"].as_array().unwrap().len(),
-            tenants["data"][0]["version"].as_u64()
-        ),
+        (tenants["data"].as_array().unwrap().len(), tenants["data"][0]["version"].as_u64()),
         (1, Some(1))
     );
 }
@@ -229,18 +163,12 @@ async fn a_request_without_the_operators_token_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());
     for path in ["/v1/tenants", "/v1/live/sse?topic=system"] {
-        reply(node.stranger(Method::GET, path))
-            .await
-            .unwrap()
-            .problem(401, "auth/token");
+        reply(node.stranger(Method::GET, path)).await.unwrap().problem(401, "auth/token");
         let wrong = node.stranger(Method::GET, path).bearer_auth("0".repeat(64));
         reply(wrong).await.unwrap().problem(401, "auth/token");
     }
     use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(data.path().join("operator.token"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(data.path().join("operator.token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -251,22 +179,16 @@ async fn a_live_stream_resumes_behind_its_cursor_over_a_kill_and_misses_nothing(
     let id = node.tenant("acme").await;
     let path = format!("/v1/tenants/{id}");
     let topic = format!("/v1/live/sse?topic=tenant:{id}");
-    let seen = node.get(&format!("{path}/events")).await.ok()["data"][0]["cursor"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let seen =
+        node.get(&format!("{path}/events")).await.ok()["data"][0]["cursor"].as_str().unwrap().to_owned();
     let mut live = Live::open(&node, &topic, &seen).await;
-    node.post(&format!("{path}/suspend"), json!({ "reason": "abuse" }))
-        .await
-        .ok();
+    node.post(&format!("{path}/suspend"), json!({ "reason": "abuse" })).await.ok();
     let (kind, cursor) = live.next().await;
     assert_eq!(kind, "tenant.suspended");
 
     node.post(&format!("{path}/resume"), json!({})).await.ok();
     let node = node.kill_and_restart();
-    node.post(&format!("{path}/suspend"), json!({ "reason": "other" }))
-        .await
-        .ok();
+    node.post(&format!("{path}/suspend"), json!({ "reason": "other" })).await.ok();
     let mut live = Live::open(&node, &topic, &cursor).await;
 
     assert_eq!(live.next().await.0, "tenant.resumed");
@@ -281,38 +203,26 @@ struct Live {
 
 impl Live {
     async fn open(node: &Node, path: &str, last_event: &str) -> Self {
-        let request = node
-            .request(Method::GET, path)
-            .header("Last-Event-ID", last_event);
+        let request = node.request(Method::GET, path).header("Last-Event-ID", last_event);
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
-        let chunks = response
-            .bytes_stream()
-            .map(|chunk| String::from_utf8(chunk.unwrap().to_vec()).unwrap());
-        Self {
-            stream: Box::pin(chunks),
-            text: String::new(),
-        }
+        let chunks = response.bytes_stream().map(|chunk| String::from_utf8(chunk.unwrap().to_vec()).unwrap());
+        Self { stream: Box::pin(chunks), text: String::new() }
     }
 
     /// The next event's type and cursor.
     async fn next(&mut self) -> (String, String) {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
-                let field = |name: &str| {
-                    block
-                        .lines()
-                        .find_map(|line| line.strip_prefix(name))
-                        .map(str::to_owned)
-                };
+                let field =
+                    |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
                 let event = field("event: ").zip(field("id: "));
                 self.text = rest.to_owned();
                 if let Some(event) = event {
                     return event;
                 }
             }
-            self.text
-                .push_str(&self.stream.next().await.expect("the stream ended"));
+            self.text.push_str(&self.stream.next().await.expect("the stream ended"));
         }
     }
 }

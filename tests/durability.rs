@@ -26,14 +26,9 @@ struct Told {
 async fn nothing_acknowledged_is_lost_or_doubled_over_twenty_kills() {
     let data = tempfile::tempdir().unwrap();
     let mut node = Node::start(data.path());
-    let told: Vec<_> = (0..CLIENTS)
-        .map(|_| Arc::new(Mutex::new(Told::default())))
-        .collect();
+    let told: Vec<_> = (0..CLIENTS).map(|_| Arc::new(Mutex::new(Told::default()))).collect();
     for round in 0..ROUNDS {
-        let clients = told
-            .iter()
-            .enumerate()
-            .map(|(client, told)| work(&node, client, round, told));
+        let clients = told.iter().enumerate().map(|(client, told)| work(&node, client, round, told));
         let work = futures_util::future::join_all(clients);
         // The moment of the kill differs from round to round, and lies anywhere in the work.
         let moment = tokio::time::sleep_until(
@@ -50,16 +45,12 @@ async fn nothing_acknowledged_is_lost_or_doubled_over_twenty_kills() {
         }
     }
     let total: usize = futures_util::future::join_all(
-        told.iter()
-            .map(|told| async { told.lock().await.acknowledged.len() }),
+        told.iter().map(|told| async { told.lock().await.acknowledged.len() }),
     )
     .await
     .into_iter()
     .sum();
-    assert!(
-        total > 100,
-        "the rounds were too short to prove anything: {total} acknowledged"
-    );
+    assert!(total > 100, "the rounds were too short to prove anything: {total} acknowledged");
     lists_agree(&node).await;
 }
 
@@ -109,10 +100,7 @@ async fn check(node: &Node, told: &mut Told) {
     told.unanswered = None;
     let now = node.get(&format!("/v1/tenants/{id}")).await.ok();
     assert_eq!(now["version"].as_u64(), Some(names.len() as u64 + 1));
-    assert_eq!(
-        now["name"].as_str(),
-        Some(names.last().map_or("first", String::as_str))
-    );
+    assert_eq!(now["name"].as_str(), Some(names.last().map_or("first", String::as_str)));
 }
 
 /// Every acknowledged name once, in the order it was acknowledged, and nothing else.
@@ -127,11 +115,7 @@ fn verdict(found: &[String], expected: &[String]) -> Result<(), String> {
     if let Some(name) = expected.iter().find(|name| !counts.contains_key(name)) {
         return Err(format!("lost: {name}"));
     }
-    if found == expected {
-        Ok(())
-    } else {
-        Err(format!("another order: {found:?} instead of {expected:?}"))
-    }
+    if found == expected { Ok(()) } else { Err(format!("another order: {found:?} instead of {expected:?}")) }
 }
 
 #[test]
@@ -139,38 +123,18 @@ fn the_checker_finds_planted_faults() {
     let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(verdict(&names("a b c"), &names("a b c")), Ok(()));
     assert_eq!(verdict(&names("a c"), &names("a b c")), Err("lost: b".to_owned()));
-    assert_eq!(
-        verdict(&names("a b b c"), &names("a b c")),
-        Err("twice: b".to_owned())
-    );
-    assert!(
-        verdict(&names("b a c"), &names("a b c"))
-            .unwrap_err()
-            .starts_with("another order")
-    );
-    assert!(
-        verdict(&names("a b x"), &names("a b"))
-            .unwrap_err()
-            .starts_with("another order")
-    );
+    assert_eq!(verdict(&names("a b b c"), &names("a b c")), Err("twice: b".to_owned()));
+    assert!(verdict(&names("b a c"), &names("a b c")).unwrap_err().starts_with("another order"));
+    assert!(verdict(&names("a b x"), &names("a b")).unwrap_err().starts_with("another order"));
 }
 
 async fn renames(node: &Node, id: &str) -> Vec<String> {
     let (mut names, mut after) = (Vec::new(), None::<String>);
     loop {
-        let cursor = after
-            .as_ref()
-            .map(|after| format!("&after={after}"))
-            .unwrap_or_default();
-        let page = node
-            .get(&format!("/v1/tenants/{id}/events?limit=200{cursor}"))
-            .await
-            .ok();
-        let events = page["data"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|event| event["type"] == "tenant.renamed");
+        let cursor = after.as_ref().map(|after| format!("&after={after}")).unwrap_or_default();
+        let page = node.get(&format!("/v1/tenants/{id}/events?limit=200{cursor}")).await.ok();
+        let events =
+            page["data"].as_array().unwrap().iter().filter(|event| event["type"] == "tenant.renamed");
         names.extend(events.map(|event| event["data"]["name"].as_str().unwrap().to_owned()));
         match page["next"].as_str() {
             Some(next) => after = Some(next.to_owned()),
@@ -183,16 +147,13 @@ async fn renames(node: &Node, id: &str) -> Vec<String> {
 async fn lists_agree(node: &Node) {
     let listed = node
         .eventually("/v1/tenants?limit=200", |page| {
-            page["data"]
-                .as_array()
-                .is_some_and(|rows| rows.len() >= CLIENTS - 1)
+            page["data"].as_array().is_some_and(|rows| rows.len() >= CLIENTS - 1)
         })
         .await;
     for row in listed["data"].as_array().unwrap() {
         let path = format!("/v1/tenants/{}", row["id"].as_str().unwrap());
         let entity = node.get(&path).await.ok();
-        node.eventually("/v1/tenants?limit=200", |page| has(page, &entity))
-            .await;
+        node.eventually("/v1/tenants?limit=200", |page| has(page, &entity)).await;
     }
 }
 
@@ -239,10 +200,7 @@ async fn a_terminated_node_exits_with_zero_and_goes_on_where_it_was() {
     assert_eq!(node.get(&format!("/v1/tenants/{id}")).await.ok()["slug"], "acme");
     let (status, metrics) = node.managed("/metrics").await;
     assert_eq!(status, 200);
-    assert!(
-        metrics.contains("prognet_entities_hot{kind=\"tenant\"} 1"),
-        "{metrics}"
-    );
+    assert!(metrics.contains("prognet_entities_hot{kind=\"tenant\"} 1"), "{metrics}");
 }
 
 #[tokio::test]
@@ -250,14 +208,7 @@ async fn a_second_node_on_the_same_data_is_refused_with_the_holders_pid() {
     let data = tempfile::tempdir().unwrap();
     let _node = Node::start(data.path());
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_prognet"))
-        .args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--management",
-            "127.0.0.1:0",
-            "--data",
-        ])
+        .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
         .arg(data.path())
         .output()
         .unwrap();

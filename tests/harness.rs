@@ -51,14 +51,7 @@ impl Node {
     /// Starts one on a data directory, new or used; ports are the system's choice.
     pub(crate) fn start(data: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--management",
-                "127.0.0.1:0",
-                "--data",
-            ])
+            .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("PROGNET_LOG", "warn")
             .stdout(Stdio::piped())
@@ -67,28 +60,12 @@ impl Node {
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut address = |word: &str| {
             let line = lines.next().expect("the node ended before it listened").unwrap();
-            line.strip_prefix(word)
-                .unwrap_or_else(|| panic!("{line}"))
-                .trim()
-                .to_owned()
+            line.strip_prefix(word).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
         };
         let (url, management) = (address("listening"), address("management"));
-        let token = std::fs::read_to_string(data.join("operator.token"))
-            .unwrap()
-            .trim()
-            .to_owned();
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(20))
-            .build()
-            .unwrap();
-        Self {
-            process,
-            data: data.to_owned(),
-            url,
-            management,
-            token,
-            client,
-        }
+        let token = std::fs::read_to_string(data.join("operator.token")).unwrap().trim().to_owned();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        Self { process, data: data.to_owned(), url, management, token, client }
     }
 
     /// kill -9, and start again on the same data.
@@ -112,9 +89,7 @@ impl Node {
 
     /// A request builder with the operator's token.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client
-            .request(method, format!("{}{path}", self.url))
-            .bearer_auth(&self.token)
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
     }
 
     /// A request builder without a token.
@@ -131,21 +106,13 @@ impl Node {
     }
 
     pub(crate) async fn managed(&self, path: &str) -> (StatusCode, String) {
-        let response = self
-            .client
-            .get(format!("{}{path}", self.management))
-            .send()
-            .await
-            .unwrap();
+        let response = self.client.get(format!("{}{path}", self.management)).send().await.unwrap();
         (response.status(), response.text().await.unwrap())
     }
 
     /// A tenant with this slug.
     pub(crate) async fn tenant(&self, slug: &str) -> String {
-        let tenant = self
-            .post("/v1/tenants", json!({ "name": slug, "slug": slug }))
-            .await
-            .ok();
+        let tenant = self.post("/v1/tenants", json!({ "name": slug, "slug": slug })).await.ok();
         tenant["id"].as_str().unwrap().to_owned()
     }
 
@@ -181,9 +148,5 @@ pub(crate) async fn reply(request: reqwest::RequestBuilder) -> reqwest::Result<R
     let response = request.send().await?;
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await?;
-    Ok(Reply {
-        status,
-        headers,
-        body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
-    })
+    Ok(Reply { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) })
 }

@@ -6,18 +6,9 @@ use std::{fs, path::Path};
 const ARROWS: [(&str, &[&str]); 6] = [
     (
         "Cargo.toml",
-        &[
-            "prognet-actors",
-            "prognet-http",
-            "prognet-storage",
-            "prognet-supervisor",
-            "prognet-sdk",
-        ],
+        &["prognet-actors", "prognet-http", "prognet-storage", "prognet-supervisor", "prognet-sdk"],
     ),
-    (
-        "http/Cargo.toml",
-        &["prognet-actors", "prognet-sdk", "prognet-supervisor"],
-    ),
+    ("http/Cargo.toml", &["prognet-actors", "prognet-sdk", "prognet-supervisor"]),
     ("actors/Cargo.toml", &["prognet-supervisor"]),
     ("supervisor/Cargo.toml", &["prognet-storage"]),
     ("storage/Cargo.toml", &[]),
@@ -34,16 +25,10 @@ fn crates_use_only_what_lies_below_them() {
         let text = fs::read_to_string(root().join(manifest)).unwrap();
         let manifest: toml::Table = text.parse().unwrap();
         for section in ["dependencies", "dev-dependencies"] {
-            let used = manifest
-                .get(section)
-                .and_then(toml::Value::as_table)
-                .into_iter()
-                .flat_map(toml::Table::keys);
+            let used =
+                manifest.get(section).and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys);
             for name in used.filter(|name| name.starts_with("prognet-")) {
-                assert!(
-                    allowed.contains(&name.as_str()),
-                    "{manifest:?} must not use {name}"
-                );
+                assert!(allowed.contains(&name.as_str()), "{manifest:?} must not use {name}");
             }
         }
     }
@@ -71,18 +56,15 @@ fn sources_keep_the_rules_no_compiler_checks() {
     assert!(found.len() > 40);
     for (path, text) in found.iter().filter(|(path, _)| path != "tests/tidy.rs") {
         let lines = text.lines().count();
-        // The entity's loop is read as one piece.
-        let limit = if path == "supervisor/entity.rs" { 760 } else { 580 };
+        // Two loops are read as one piece each.
+        let limit = if ["supervisor/entity.rs", "storage/embedded/log.rs"].contains(&path.as_str()) { 700 } else { 500 };
         assert!(lines <= limit, "{path} has {lines} lines");
         assert!(text.starts_with("//!"), "{path} does not say what it is");
         for word in ["TODO", "FIXME", "thread::sleep"] {
             assert!(!text.contains(word), "{path} says {word}");
         }
         let may_use_bincode = path == "storage/codec/compact.rs";
-        assert!(
-            may_use_bincode || !text.contains("bincode::"),
-            "{path} uses bincode"
-        );
+        assert!(may_use_bincode || !text.contains("bincode::"), "{path} uses bincode");
         let may_use_sled = path == "storage/embedded/tier.rs";
         assert!(may_use_sled || !text.contains("sled::"), "{path} uses sled");
     }
@@ -93,9 +75,5 @@ fn the_readme_names_the_commands_that_are_run() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.contains("cargo run --release -- serve"));
     assert!(readme.contains("\n./check\n"));
-    assert!(
-        fs::read_to_string(root().join(".ci/run"))
-            .unwrap()
-            .ends_with("exec ./check\n")
-    );
+    assert!(fs::read_to_string(root().join(".ci/run")).unwrap().ends_with("exec ./check\n"));
 }

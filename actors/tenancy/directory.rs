@@ -50,15 +50,7 @@ impl Projection for Directory {
         let id = TenantId::new(recorded.id);
         if let tenant::Event::Created { name, slug, at, .. } = event {
             let status = Status::Active;
-            let row = Row {
-                id,
-                name,
-                slug,
-                status,
-                version: 1,
-                epoch: 0,
-                created_at: at,
-            };
+            let row = Row { id, name, slug, status, version: 1, epoch: 0, created_at: at };
             return rows.put(&Self::key(id), recorded.home, &row);
         }
         let Some(mut row) = rows.get::<Row>(&Self::key(id)).await? else {
@@ -69,11 +61,7 @@ impl Projection for Directory {
             tenant::Event::Created { .. } => {}
             tenant::Event::Renamed { name, .. } => row.name = name,
             tenant::Event::Suspended { reason, until, at } => {
-                row.status = Status::Suspended {
-                    since: at,
-                    reason,
-                    until,
-                };
+                row.status = Status::Suspended { since: at, reason, until };
                 row.epoch += 1;
             }
             tenant::Event::Resumed { .. } => row.status = Status::Active,

@@ -122,14 +122,13 @@ impl FoundTenant {
             Some(known) if *known == plan => Ok(Decision::nothing()),
             Some(_) => Err(Rejection::AnotherPlan),
             None => {
-                let claim = reservation::Command::Claim {
-                    owner: plan.tenant.number(),
-                    lasts: CLAIM_LASTS,
-                };
+                let claim = reservation::Command::Claim { owner: plan.tenant.number(), lasts: CLAIM_LASTS };
                 let slug = Reservation::at(plan.slug_reservation);
-                Ok(Decision::event(Event::Started(plan))
-                    .send("claim", slug, &claim)
-                    .timer(GIVE_UP, ctx.now().after(PATIENCE), Command::GiveUp))
+                Ok(Decision::event(Event::Started(plan)).send("claim", slug, &claim).timer(
+                    GIVE_UP,
+                    ctx.now().after(PATIENCE),
+                    Command::GiveUp,
+                ))
             }
         }
     }
@@ -137,13 +136,7 @@ impl FoundTenant {
     fn slug_claimed(&self, plan: &Plan) -> Decision<Self> {
         match self.stage {
             Stage::Claiming => {
-                let Plan {
-                    tenant,
-                    slug,
-                    name,
-                    owner,
-                    ..
-                } = plan.clone();
+                let Plan { tenant, slug, name, owner, .. } = plan.clone();
                 Decision::event(Event::SlugClaimed {}).clear(GIVE_UP).send(
                     "create",
                     Tenant::at(tenant),
@@ -160,9 +153,7 @@ impl FoundTenant {
         if self.stage != Stage::Creating {
             return Decision::nothing();
         }
-        let confirm = reservation::Command::Confirm {
-            owner: plan.tenant.number(),
-        };
+        let confirm = reservation::Command::Confirm { owner: plan.tenant.number() };
         Decision::event(Event::TenantCreated {}).send(
             "confirm",
             Reservation::at(plan.slug_reservation),
@@ -178,9 +169,7 @@ impl FoundTenant {
     }
 
     fn releasing(decision: Decision<Self>, plan: &Plan) -> Decision<Self> {
-        let release = reservation::Command::Release {
-            owner: plan.tenant.number(),
-        };
+        let release = reservation::Command::Release { owner: plan.tenant.number() };
         decision.send("release", Reservation::at(plan.slug_reservation), &release)
     }
 }
@@ -268,10 +257,7 @@ mod tests {
         }
     }
 
-    const HELD: reservation::View = reservation::View {
-        owner: Some(1),
-        is_confirmed: false,
-    };
+    const HELD: reservation::View = reservation::View { owner: Some(1), is_confirmed: false };
 
     #[test]
     fn a_founding_claims_creates_and_confirms() {
@@ -300,20 +286,14 @@ mod tests {
     fn a_taken_slug_ends_it() {
         let failed = given::<FoundTenant>([Event::Started(plan())])
             .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken))
-            .then([Event::Failed {
-                failure: Failure::SlugTaken,
-            }]);
+            .then([Event::Failed { failure: Failure::SlugTaken }]);
         assert_eq!(failed.state.reply(), View::Failed(Failure::SlugTaken));
     }
 
     #[test]
     fn a_claim_that_comes_too_late_is_given_back() {
-        let timed_out = Event::Failed {
-            failure: Failure::TimedOut,
-        };
-        given::<FoundTenant>([Event::Started(plan())])
-            .when(Command::GiveUp)
-            .then([timed_out.clone()]);
+        let timed_out = Event::Failed { failure: Failure::TimedOut };
+        given::<FoundTenant>([Event::Started(plan())]).when(Command::GiveUp).then([timed_out.clone()]);
         given::<FoundTenant>([Event::Started(plan()), timed_out])
             .hears::<Reservation>("claim", &Ok(HELD))
             .then([])
@@ -322,13 +302,8 @@ mod tests {
 
     #[test]
     fn the_same_plan_again_changes_nothing_and_another_is_refused() {
-        given::<FoundTenant>([Event::Started(plan())])
-            .when(Command::Start(plan()))
-            .then([]);
-        let other = Plan {
-            slug: Slug::parse("other").unwrap(),
-            ..plan()
-        };
+        given::<FoundTenant>([Event::Started(plan())]).when(Command::Start(plan())).then([]);
+        let other = Plan { slug: Slug::parse("other").unwrap(), ..plan() };
         given::<FoundTenant>([Event::Started(plan())])
             .when(Command::Start(other))
             .rejects(Rejection::AnotherPlan);

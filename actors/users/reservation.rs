@@ -61,19 +61,9 @@ pub enum Command {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields are the command's")]
 pub enum Event {
-    Claimed {
-        owner: u128,
-        until: Timestamp,
-        at: Timestamp,
-    },
-    Confirmed {
-        owner: u128,
-        at: Timestamp,
-    },
-    Released {
-        owner: u128,
-        at: Timestamp,
-    },
+    Claimed { owner: u128, until: Timestamp, at: Timestamp },
+    Confirmed { owner: u128, at: Timestamp },
+    Released { owner: u128, at: Timestamp },
 }
 
 /// Why a reservation says no.
@@ -91,13 +81,7 @@ impl Reservation {
     /// The reservation of the value with this keyed hash.
     #[must_use]
     pub const fn at(id: u128) -> Entity<Self> {
-        Entity::new(
-            Home {
-                kind: HomeKind::Platform,
-                id,
-            },
-            id,
-        )
+        Entity::new(Home { kind: HomeKind::Platform, id }, id)
     }
 
     fn claim(&self, owner: u128, lasts: Duration, ctx: &Context) -> Result<Decision<Self>, Rejection> {
@@ -106,11 +90,7 @@ impl Reservation {
             Some(_) => Ok(Decision::nothing()),
             None => {
                 let until = ctx.now().after(lasts);
-                let claimed = Event::Claimed {
-                    owner,
-                    until,
-                    at: ctx.now(),
-                };
+                let claimed = Event::Claimed { owner, until, at: ctx.now() };
                 Ok(Decision::event(claimed).timer(EXPIRE, until, Command::Release { owner }))
             }
         }
@@ -153,14 +133,8 @@ impl Aggregate for Reservation {
 
     fn evolve(&mut self, event: &Event) {
         self.0 = match event {
-            Event::Claimed { owner, .. } => Some(Held {
-                owner: *owner,
-                is_confirmed: false,
-            }),
-            Event::Confirmed { owner, .. } => Some(Held {
-                owner: *owner,
-                is_confirmed: true,
-            }),
+            Event::Claimed { owner, .. } => Some(Held { owner: *owner, is_confirmed: false }),
+            Event::Confirmed { owner, .. } => Some(Held { owner: *owner, is_confirmed: true }),
             Event::Released { .. } => None,
         };
     }
@@ -186,41 +160,24 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn claimed(owner: u128) -> Event {
-        Event::Claimed {
-            owner,
-            until: NOON.after(MINUTE),
-            at: NOON,
-        }
+        Event::Claimed { owner, until: NOON.after(MINUTE), at: NOON }
     }
 
     #[test]
     fn a_value_has_one_owner_and_a_claim_ends_by_itself() {
         let claim = |owner| Command::Claim { owner, lasts: MINUTE };
-        given::<Reservation>([])
-            .when(claim(1))
-            .then([claimed(1)])
-            .sets(&[("expire", NOON.after(MINUTE))]);
-        given::<Reservation>([claimed(1)])
-            .when(claim(2))
-            .rejects(Rejection::Taken);
+        given::<Reservation>([]).when(claim(1)).then([claimed(1)]).sets(&[("expire", NOON.after(MINUTE))]);
+        given::<Reservation>([claimed(1)]).when(claim(2)).rejects(Rejection::Taken);
         given::<Reservation>([claimed(1)]).when(claim(1)).then([]);
     }
 
     #[test]
     fn only_its_owner_confirms_or_releases_it() {
         let confirmed = Event::Confirmed { owner: 1, at: NOON };
-        given::<Reservation>([claimed(1)])
-            .when(Command::Confirm { owner: 1 })
-            .then([confirmed.clone()]);
-        given::<Reservation>([claimed(1)])
-            .when(Command::Confirm { owner: 2 })
-            .rejects(Rejection::NotHeld);
-        given::<Reservation>([claimed(1), confirmed.clone()])
-            .when(Command::Release { owner: 2 })
-            .then([]);
+        given::<Reservation>([claimed(1)]).when(Command::Confirm { owner: 1 }).then([confirmed.clone()]);
+        given::<Reservation>([claimed(1)]).when(Command::Confirm { owner: 2 }).rejects(Rejection::NotHeld);
+        given::<Reservation>([claimed(1), confirmed.clone()]).when(Command::Release { owner: 2 }).then([]);
         let released = Event::Released { owner: 1, at: NOON };
-        given::<Reservation>([claimed(1), confirmed])
-            .when(Command::Release { owner: 1 })
-            .then([released]);
+        given::<Reservation>([claimed(1), confirmed]).when(Command::Release { owner: 1 }).then([released]);
     }
 }

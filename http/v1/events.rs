@@ -34,10 +34,7 @@ pub(crate) async fn of_tenant(
     let after = place(&edge, topic, page.after.as_deref())?.unwrap_or(0);
     let events = edge.node.history(topic, after, limit).await?;
     let data: Vec<_> = events.iter().map(|event| view(&edge, topic, event)).collect();
-    let next = data
-        .last()
-        .filter(|_| data.len() == limit)
-        .map(|event| event.cursor.clone());
+    let next = data.last().filter(|_| data.len() == limit).map(|event| event.cursor.clone());
     Ok(HttpResponse::Ok().json(EventPage { data, next }))
 }
 
@@ -56,10 +53,7 @@ pub(crate) async fn live(
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let topic = topic(&watch.topic)?;
-    let last = request
-        .headers()
-        .get("Last-Event-ID")
-        .and_then(|id| id.to_str().ok());
+    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
     let after = place(&edge, topic, last.or(watch.after.as_deref()))?;
     let subscription = edge.node.watch(topic, after);
     let frames = stream::unfold((subscription, edge), move |(mut subscription, edge)| async move {
@@ -104,9 +98,7 @@ fn list(topic: Topic) -> String {
 fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Option<u64>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let place = cursor::read(&edge.node, &list(topic), text)?;
-    let place = place
-        .try_into()
-        .map_err(|_| Problem::field("after", "a cursor of this topic"))?;
+    let place = place.try_into().map_err(|_why| Problem::field("after", "a cursor of this topic"))?;
     Ok(Some(u64::from_be_bytes(place)))
 }
 

@@ -36,18 +36,9 @@ pub(crate) async fn create(caller: Caller, body: Bytes, edge: Data<Edge>) -> Ans
     let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
     let tenant = TenantId::new(caller.created_id(&edge));
     let slug_reservation = edge.node.hash("slug", slug.as_str().as_bytes());
-    let plan = Plan {
-        tenant,
-        slug,
-        slug_reservation,
-        name,
-        owner: caller.account(),
-    };
+    let plan = Plan { tenant, slug, slug_reservation, name, owner: caller.account() };
     let start = found_tenant::Command::Start(plan);
-    let founded = edge
-        .node
-        .ask_to_end(caller.asking(), FoundTenant::at(tenant), start)
-        .await?;
+    let founded = edge.node.ask_to_end(caller.asking(), FoundTenant::at(tenant), start).await?;
     if let found_tenant::View::Failed(failure) = founded.reply {
         return Err(failure.into());
     }
@@ -72,33 +63,18 @@ pub(crate) async fn rename(
 ) -> Answer {
     let body: RenameTenant = parse(&body)?;
     let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
-    ask(
-        &caller,
-        &tenant,
-        tenant::Command::Rename {
-            name,
-            if_version: if_match(&request)?,
-        },
-        &edge,
-    )
-    .await
+    ask(&caller, &tenant, tenant::Command::Rename { name, if_version: if_match(&request)? }, &edge).await
 }
 
 /// Locks everyone out; nothing is deleted. With `until` it ends by itself.
 pub(crate) async fn suspend(caller: Caller, tenant: Path<String>, body: Bytes, edge: Data<Edge>) -> Answer {
     let body: SuspendTenant = parse(&body)?;
     let reason = serde_json::from_value::<Reason>(body.reason.into())
-        .map_err(|_| Problem::field("reason", "one of abuse, nonpayment, request, other"))?;
+        .map_err(|_why| Problem::field("reason", "one of abuse, nonpayment, request, other"))?;
     let time =
         |text: String| Timestamp::parse(&text).ok_or_else(|| Problem::field("until", "an RFC 3339 time"));
     let until = body.until.map(time).transpose()?;
-    ask(
-        &caller,
-        &tenant,
-        tenant::Command::Suspend { reason, until },
-        &edge,
-    )
-    .await
+    ask(&caller, &tenant, tenant::Command::Suspend { reason, until }, &edge).await
 }
 
 /// Opens it again.
@@ -120,55 +96,24 @@ pub(crate) async fn list(caller: Caller, page: Query<Page>, edge: Data<Edge>) ->
     if let Some(token) = &page.consistency {
         let written = cursor::read(&edge.node, "consistency", token)?;
         let written: Written = serde_json::from_slice(&written)
-            .map_err(|_| Problem::field("consistency", "a token of a write"))?;
-        edge.node
-            .caught_up::<Directory>(written, caller.asking().deadline)
-            .await?;
+            .map_err(|_why| Problem::field("consistency", "a token of a write"))?;
+        edge.node.caught_up::<Directory>(written, caller.asking().deadline).await?;
     }
-    let after = page
-        .after
-        .as_deref()
-        .map(|after| cursor::read(&edge.node, "tenants", after))
-        .transpose()?;
-    let rows = edge
-        .node
-        .rows::<Directory, directory::Row>(&[], after.as_deref(), limit + 1)
-        .await?;
-    let next = rows
-        .get(limit)
-        .and(rows.get(limit - 1))
-        .map(|(key, _)| cursor::write(&edge.node, "tenants", key));
+    let after = page.after.as_deref().map(|after| cursor::read(&edge.node, "tenants", after)).transpose()?;
+    let rows = edge.node.rows::<Directory, directory::Row>(&[], after.as_deref(), limit + 1).await?;
+    let next =
+        rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, "tenants", key));
     let data = rows.into_iter().take(limit).map(|(_, row)| {
-        let directory::Row {
-            id,
-            name,
-            slug,
-            status,
-            version,
-            created_at,
-            ..
-        } = row;
+        let directory::Row { id, name, slug, status, version, created_at, .. } = row;
         wire(id, &name, &slug, status, version, created_at)
     });
-    Ok(HttpResponse::Ok().json(TenantPage {
-        data: data.collect(),
-        next,
-    }))
+    Ok(HttpResponse::Ok().json(TenantPage { data: data.collect(), next }))
 }
 
 async fn ask(caller: &Caller, tenant: &str, command: tenant::Command, edge: &Edge) -> Answer {
     let tenant = id(tenant)?;
-    let answered = edge
-        .node
-        .ask(caller.asking(), Tenant::at(tenant), command)
-        .await?;
-    Ok(answer(
-        StatusCode::OK,
-        edge,
-        tenant,
-        known(answered.reply)?,
-        answered.written,
-    ))
+    let answered = edge.node.ask(caller.asking(), Tenant::at(tenant), command).await?;
+    Ok(answer(StatusCode::OK, edge, tenant, known(answered.reply)?, answered.written))
 }
 
 fn answer(
@@ -181,19 +126,9 @@ fn answer(
     let mut response = HttpResponse::build(status);
     response.insert_header((header::ETAG, format!("\"{}\"", view.version)));
     if let Some(written) = written.and_then(|written| serde_json::to_vec(&written).ok()) {
-        response.insert_header((
-            "Prognet-Consistency",
-            cursor::write(&edge.node, "consistency", &written),
-        ));
+        response.insert_header(("Prognet-Consistency", cursor::write(&edge.node, "consistency", &written)));
     }
-    let View {
-        name,
-        slug,
-        status,
-        version,
-        created_at,
-        ..
-    } = view;
+    let View { name, slug, status, version, created_at, .. } = view;
     response.json(wire(id, &name, &slug, status, version, created_at))
 }
 
@@ -208,15 +143,10 @@ fn wire(
     let (status, suspension) = match status {
         Status::Active => (TenantStatus::Active, None),
         Status::Suspended { since, reason, until } => {
-            let reason = serde_json::to_value(reason)
-                .ok()
-                .and_then(|word| word.as_str().map(str::to_owned));
+            let reason = serde_json::to_value(reason).ok().and_then(|word| word.as_str().map(str::to_owned));
             let until = until.map(|until| until.to_string());
-            let suspension = Suspension {
-                since: since.to_string(),
-                reason: reason.unwrap_or_default(),
-                until,
-            };
+            let suspension =
+                Suspension { since: since.to_string(), reason: reason.unwrap_or_default(), until };
             (TenantStatus::Suspended, Some(suspension))
         }
     };
@@ -248,11 +178,6 @@ fn if_match(request: &HttpRequest) -> Result<Option<u64>, Problem> {
     let Some(tag) = request.headers().get(header::IF_MATCH) else {
         return Ok(None);
     };
-    let version = tag
-        .to_str()
-        .ok()
-        .and_then(|tag| tag.trim_matches('"').parse().ok());
-    version
-        .map(Some)
-        .ok_or_else(|| Problem::field("If-Match", "an ETag of the tenant"))
+    let version = tag.to_str().ok().and_then(|tag| tag.trim_matches('"').parse().ok());
+    version.map(Some).ok_or_else(|| Problem::field("If-Match", "an ETag of the tenant"))
 }

@@ -15,7 +15,7 @@ use super::{Error, shape};
 pub fn encode_compact<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     let mut bytes = shape::of(value).ok_or(Error::Shape)?.to_le_bytes().to_vec();
     bincode::serde::encode_into_std_write(value, &mut bytes, bincode::config::standard())
-        .map_err(|_| Error::Shape)?;
+        .map_err(|_why| Error::Shape)?;
     Ok(bytes)
 }
 
@@ -26,7 +26,8 @@ pub fn encode_compact<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 pub fn decode_compact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let (shape, body) = bytes.split_first_chunk::<8>().ok_or(Error::Shape)?;
     let limited = bincode::config::standard().with_limit::<{ 64 * 1024 * 1024 }>();
-    let (value, read) = bincode::serde::decode_from_slice::<T, _>(body, limited).map_err(|_| Error::Shape)?;
+    let (value, read) =
+        bincode::serde::decode_from_slice::<T, _>(body, limited).map_err(|_why| Error::Shape)?;
     let is_same = read == body.len() && shape::of(&value) == Some(u64::from_le_bytes(*shape));
     is_same.then_some(value).ok_or(Error::Shape)
 }
@@ -74,32 +75,19 @@ mod tests {
 
     #[test]
     fn a_value_survives_its_bytes() {
-        let row = Row {
-            name: "acme".to_owned(),
-            count: 7,
-        };
-        assert_eq!(
-            decode_compact::<Row>(&encode_compact(&row).unwrap()).unwrap(),
-            row
-        );
+        let row = Row { name: "acme".to_owned(), count: 7 };
+        assert_eq!(decode_compact::<Row>(&encode_compact(&row).unwrap()).unwrap(), row);
     }
 
     #[test]
     fn a_variant_put_in_the_middle_is_noticed_and_not_decoded_wrongly() {
         let bytes = encode_compact(&Status::Active).unwrap();
-        assert!(matches!(
-            decode_compact::<later::Status>(&bytes),
-            Err(Error::Shape)
-        ));
+        assert!(matches!(decode_compact::<later::Status>(&bytes), Err(Error::Shape)));
     }
 
     #[test]
     fn a_field_renamed_or_narrowed_is_noticed() {
-        let bytes = encode_compact(&Row {
-            name: "acme".to_owned(),
-            count: 7,
-        })
-        .unwrap();
+        let bytes = encode_compact(&Row { name: "acme".to_owned(), count: 7 }).unwrap();
         assert!(decode_compact::<Narrower>(&bytes).is_err());
         assert!(decode_compact::<Renamed>(&bytes).is_err());
     }

@@ -36,12 +36,8 @@ pub(crate) struct RealDisk(pub(crate) PathBuf);
 
 impl Disk for RealDisk {
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(self.0.join(name))?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.0.join(name))?;
         Ok(Arc::new(file))
     }
 

@@ -36,11 +36,7 @@ impl Index {
         self.shards.entry(stored.shard).or_default().push(place);
         let home = (stored.shard.service, stored.record.entity.home);
         let tag = tag_of(&stored.record.entity);
-        self.homes.entry(home).or_default().push(OfHome {
-            offset: stored.offset,
-            tag,
-            place,
-        });
+        self.homes.entry(home).or_default().push(OfHome { offset: stored.offset, tag, place });
     }
 
     pub(crate) fn add_frame(&mut self, place: Place) {
@@ -55,9 +51,9 @@ impl Index {
     /// At most `count` records of a shard after an offset.
     pub(crate) fn of_shard(&self, shard: ShardId, after: Offset, count: usize) -> Vec<Place> {
         let skipped = usize::try_from(after.0).unwrap_or(usize::MAX);
-        self.shards.get(&shard).map_or_else(Vec::new, |places| {
-            places.iter().skip(skipped).take(count).copied().collect()
-        })
+        self.shards
+            .get(&shard)
+            .map_or_else(Vec::new, |places| places.iter().skip(skipped).take(count).copied().collect())
     }
 
     /// At most `count` records of a home (or of one entity in it) after an offset.
@@ -74,10 +70,7 @@ impl Index {
         };
         let from = records.partition_point(|record| record.offset <= after);
         let tag = entity.map(tag_of);
-        let fresh = records
-            .iter()
-            .skip(from)
-            .filter(|record| tag.is_none_or(|tag| tag == record.tag));
+        let fresh = records.iter().skip(from).filter(|record| tag.is_none_or(|tag| tag == record.tag));
         fresh.take(count).map(|record| record.place).collect()
     }
 

@@ -19,18 +19,11 @@ impl DirectoryLock {
     /// Takes the lock, or names who has it.
     pub(crate) fn take(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
             file.read_to_string(&mut pid)?;
-            return Err(OpenError::Held {
-                pid: pid.trim().to_owned(),
-            });
+            return Err(OpenError::Held { pid: pid.trim().to_owned() });
         }
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;

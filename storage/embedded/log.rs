@@ -18,10 +18,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    sync::{
-        Arc, PoisonError, RwLock,
-        mpsc::{Receiver, TryRecvError},
-    },
+    sync::{Arc, PoisonError, RwLock, mpsc::Receiver},
 };
 
 use tokio::sync::{oneshot, watch};
@@ -156,30 +153,26 @@ struct Walked {
     last_frame: Option<(usize, u64, usize)>,
 }
 
-impl Log {
-    /// Reads, judges and mends what is there, then raises the epoch.
-    pub(crate) fn open(
-        disk: Arc<dyn Disk>,
-        segment_bytes: u64,
-    ) -> Result<(Self, Arc<Shared>, Opened), OpenError> {
-        let names: Vec<_> = disk
-            .list()?
-            .into_iter()
-            .filter(|name| name.ends_with(".seg"))
-            .collect();
+/// What the segments hold.
+struct Found {
+    files: Vec<Arc<dyn DiskFile>>,
+    index: Index,
+    recent: Recent,
+    walked: Walked,
+    cut_bytes: u64,
+}
+
+impl Found {
+    /// Reads all segments; cuts a torn tail, refuses damage.
+    fn on(disk: &dyn Disk) -> Result<Self, OpenError> {
+        let names: Vec<_> = disk.list()?.into_iter().filter(|name| name.ends_with(".seg")).collect();
         let mut files = Vec::with_capacity(names.len() + 1);
         for name in &names {
             files.push(disk.open(name)?);
         }
         let (mut index, mut recent) = (Index::default(), Recent::default());
-        let mut walked = Walked {
-            end: 0,
-            crc: 0,
-            next: Lsn(1),
-            epoch: Epoch(0),
-            highest: Epoch(0),
-            last_frame: None,
-        };
+        let mut walked =
+            Walked { end: 0, crc: 0, next: Lsn(1), epoch: Epoch(0), highest: Epoch(0), last_frame: None };
         let mut cut_bytes = 0;
         for (number, (name, file)) in names.iter().zip(&files).enumerate() {
             let bytes = read_all(&**file)?;
@@ -187,20 +180,14 @@ impl Log {
                 Seen::Frame(place) => index.add_frame(place),
                 Seen::Record(stored, place) => {
                     index.add(&stored, place);
-                    recent.push(Arc::new(stored));
+                    recent.push(Arc::from(stored));
                 }
             });
-            let rest = usize::try_from(walked.end)
-                .ok()
-                .and_then(|end| bytes.get(end..))
-                .unwrap_or_default();
+            let rest = usize::try_from(walked.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
             let later = files.get(number + 1..).unwrap_or_default();
             let is_clean = is_zero(rest);
-            if (!is_clean && has_valid_frame(rest)) || (!is_clean && !later.is_empty()) {
-                return Err(OpenError::Damaged {
-                    segment: name.clone(),
-                    position: walked.end,
-                });
+            if !is_clean && (has_valid_frame(rest) || !later.is_empty()) {
+                return Err(OpenError::Damaged { segment: name.clone(), position: walked.end });
             }
             if !is_clean {
                 cut_bytes += rest.len() as u64;
@@ -211,6 +198,17 @@ impl Log {
         if let Some((number, position, length)) = walked.last_frame {
             rewrite(&files, number, position, length)?;
         }
+        Ok(Self { files, index, recent, walked, cut_bytes })
+    }
+}
+
+impl Log {
+    /// Reads, judges and mends what is there, then raises the epoch.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+    ) -> Result<(Self, Arc<Shared>, Opened), OpenError> {
+        let Found { mut files, index, recent, walked, cut_bytes } = Found::on(&*disk)?;
         let file = match files.last() {
             Some(file) => Arc::clone(file),
             None => {
@@ -243,11 +241,7 @@ impl Log {
         };
         log.fence()?;
         log.prepare_next();
-        let opened = Opened {
-            cut_bytes,
-            last: Lsn(log.next.0 - 1),
-            epoch: log.epoch,
-        };
+        let opened = Opened { cut_bytes, last: Lsn(log.next.0 - 1), epoch: log.epoch };
         Ok((log, shared, opened))
     }
 
@@ -272,10 +266,7 @@ impl Log {
                     Job::Close(reply) => closing = Some(reply),
                 }
                 if closing.is_none() && batch.stored.len() < FRAME_RECORDS && batch.body.len() < FRAME_BYTES {
-                    next = match jobs.try_recv() {
-                        Ok(job) => Some(job),
-                        Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-                    };
+                    next = jobs.try_recv().ok();
                 }
             }
             self.commit(batch);
@@ -302,24 +293,14 @@ impl Log {
         let Some(held) = self.epochs.get(&shard).copied() else {
             // The fence of this start has raised the epoch of every shard already.
             self.epochs.insert(shard, self.epoch);
-            drop(reply.send(Ok(Claim {
-                epoch: self.epoch,
-                tail: self.tail(shard),
-            })));
+            drop(reply.send(Ok(Claim { epoch: self.epoch, tail: self.tail(shard) })));
             return;
         };
         let epoch = held.next();
-        let platform = crate::Home {
-            kind: HomeKind::Platform,
-            id: 0,
-        };
+        let platform = crate::Home { kind: HomeKind::Platform, id: 0 };
         let record = Record {
             kind: RecordKind::Fence,
-            entity: EntityRef {
-                home: platform,
-                kind: Name::new("fence"),
-                id: u128::from(epoch.0),
-            },
+            entity: EntityRef { home: platform, kind: Name::new("fence"), id: u128::from(epoch.0) },
             seq: Seq(1),
             name: Name::new("fence"),
             version: 1,
@@ -330,29 +311,16 @@ impl Log {
             body: Vec::new(),
         };
         self.epochs.insert(shard, epoch);
-        let group = Group {
-            shard,
-            epoch,
-            records: vec![record],
-        };
+        let group = Group { shard, epoch, records: vec![record] };
         let done: Done = Box::new(move |fate| {
-            drop(reply.send(fate.map(|appended| Claim {
-                epoch,
-                tail: appended.first,
-            })))
+            drop(reply.send(fate.map(|appended| Claim { epoch, tail: appended.first })));
         });
         self.take_in(group, done, batch);
     }
 
     fn tail(&self, shard: ShardId) -> Offset {
         let known = self.tails.get(&shard).copied();
-        known.unwrap_or_else(|| {
-            self.shared
-                .index
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .tail(shard)
-        })
+        known.unwrap_or_else(|| self.shared.index.read().unwrap_or_else(PoisonError::into_inner).tail(shard))
     }
 
     /// Numbers a group on and adds it to the batch, or refuses it.
@@ -360,11 +328,7 @@ impl Log {
         if let Err(error) = self.check(&group) {
             return done(Err(error));
         }
-        let Group {
-            shard,
-            epoch,
-            records,
-        } = group;
+        let Group { shard, epoch, records } = group;
         let tail = self.tail(shard);
         batch.tails.entry(shard).or_insert(tail);
         let mut offset = tail;
@@ -375,55 +339,29 @@ impl Log {
             let place = batch.body.len();
             segment::write_record(&mut batch.body, shard, epoch, offset, &record);
             let lsn = Lsn(self.next.0 + batch.stored.len() as u64);
-            batch.stored.push((
-                place,
-                Arc::new(Stored {
-                    lsn,
-                    shard,
-                    epoch,
-                    offset,
-                    record,
-                }),
-            ));
+            batch.stored.push((place, Arc::new(Stored { lsn, shard, epoch, offset, record })));
         }
         self.tails.insert(shard, offset);
         let last_lsn = Lsn(self.next.0 + batch.stored.len() as u64 - 1);
-        batch.waiting.push((
-            done,
-            Appended {
-                first: tail.next(),
-                last_lsn,
-            },
-        ));
+        batch.waiting.push((done, Appended { first: tail.next(), last_lsn }));
     }
 
     fn check(&self, group: &Group) -> Result<(), AppendError> {
         if let Health::Poisoned(reason) = &*self.shared.health.read().unwrap_or_else(PoisonError::into_inner)
         {
-            return Err(AppendError::Poisoned {
-                reason: reason.clone(),
-            });
+            return Err(AppendError::Poisoned { reason: reason.clone() });
         }
         let bytes = group.records.iter().map(|record| record.body.len()).sum();
         if bytes > Group::MAX_BYTES || group.records.is_empty() {
-            return Err(AppendError::Size {
-                bytes,
-                records: group.records.len(),
-            });
+            return Err(AppendError::Size { bytes, records: group.records.len() });
         }
         let current = self.epochs.get(&group.shard).copied().unwrap_or(self.epoch);
         if group.epoch != current {
-            return Err(AppendError::Fenced {
-                shard: group.shard,
-                current,
-                claimed: group.epoch,
-            });
+            return Err(AppendError::Fenced { shard: group.shard, current, claimed: group.epoch });
         }
         let mut within: HashMap<EntityRef, Seq> = HashMap::new();
         for record in &group.records {
-            let last = within
-                .get(&record.entity)
-                .or_else(|| self.seqs.get(&record.entity));
+            let last = within.get(&record.entity).or_else(|| self.seqs.get(&record.entity));
             let follows = record.seq.0 > 0 && last.is_none_or(|last| record.seq == last.next());
             if !follows {
                 return Err(AppendError::OutOfOrder {
@@ -451,16 +389,11 @@ impl Log {
         }
         if let Err(error) = self.file.sync() {
             self.poison(&format!("a sync failed: {error}"));
-            return batch.refuse(&AppendError::Poisoned {
-                reason: error.to_string(),
-            });
+            return batch.refuse(&AppendError::Poisoned { reason: error.to_string() });
         }
         let frame_at = self.end;
-        (self.end, self.crc, self.next) = (
-            self.end + bytes.len() as u64,
-            crc,
-            Lsn(self.next.0 + u64::from(count)),
-        );
+        (self.end, self.crc, self.next) =
+            (self.end + bytes.len() as u64, crc, Lsn(self.next.0 + u64::from(count)));
         self.show(&batch, frame_at);
         *self.shared.health.write().unwrap_or_else(PoisonError::into_inner) = Health::Writable;
         self.shared.durable.send_replace(Lsn(self.next.0 - 1));
@@ -471,12 +404,7 @@ impl Log {
 
     /// What is durable now can be read.
     fn show(&self, batch: &Batch, frame_at: u64) {
-        let segments = self
-            .shared
-            .segments
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len();
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).len();
         let segment = u32::try_from(segments - 1).unwrap_or(u32::MAX);
         let at = |position: u64, lsn| Place {
             segment,
@@ -496,10 +424,8 @@ impl Log {
 
     /// Nothing of the batch reached the log: cut back to the durable end, and go on when there is room.
     fn not_written(&mut self, batch: Batch, error: &io::Error) {
-        self.tails
-            .extend(batch.tails.iter().map(|(shard, tail)| (*shard, *tail)));
-        self.seqs
-            .extend(batch.seqs.iter().map(|(entity, seq)| (*entity, *seq)));
+        self.tails.extend(batch.tails.iter().map(|(shard, tail)| (*shard, *tail)));
+        self.seqs.extend(batch.seqs.iter().map(|(entity, seq)| (*entity, *seq)));
         let is_full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded
@@ -511,9 +437,8 @@ impl Log {
                 AppendError::Full
             }
             (_, cut) => {
-                let reason = cut
-                    .err()
-                    .map_or_else(|| error.to_string(), |cut| format!("{error}; then {cut}"));
+                let reason =
+                    cut.err().map_or_else(|| error.to_string(), |cut| format!("{error}; then {cut}"));
                 self.poison(&reason);
                 AppendError::Poisoned { reason }
             }
@@ -522,10 +447,7 @@ impl Log {
     }
 
     fn poison(&self, reason: &str) {
-        tracing::error!(
-            reason,
-            "the journal is poisoned: it takes nothing until the node restarts"
-        );
+        tracing::error!(reason, "the journal is poisoned: it takes nothing until the node restarts");
         *self.shared.health.write().unwrap_or_else(PoisonError::into_inner) =
             Health::Poisoned(reason.to_owned());
     }
@@ -536,10 +458,7 @@ impl Log {
             return Ok(());
         }
         // What is ready ahead is taken; else the new segment simply grows.
-        let is_ready = self
-            .preparing
-            .take()
-            .is_some_and(|thread| matches!(thread.join(), Ok(Ok(()))));
+        let is_ready = self.preparing.take().is_some_and(|thread| matches!(thread.join(), Ok(Ok(()))));
         let name = segment_name(self.next);
         if is_ready {
             self.disk.rename(NEXT, &name)?;
@@ -548,11 +467,7 @@ impl Log {
         self.disk.sync_names()?;
         self.end = 0;
         self.seqs.clear();
-        self.shared
-            .segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&self.file));
+        self.shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&self.file));
         self.prepare_next();
         Ok(())
     }
@@ -566,18 +481,13 @@ impl Log {
             let zeros = vec![0; 1024 * 1024];
             let mut filled = 0;
             while filled < bytes {
-                let step = usize::try_from(bytes - filled)
-                    .unwrap_or(zeros.len())
-                    .min(zeros.len());
+                let step = usize::try_from(bytes - filled).unwrap_or(zeros.len()).min(zeros.len());
                 file.write_at(zeros.get(..step).unwrap_or_default(), filled)?;
                 filled += step as u64;
             }
             file.sync()
         };
-        self.preparing = std::thread::Builder::new()
-            .name("journal-next".to_owned())
-            .spawn(prepare)
-            .ok();
+        self.preparing = std::thread::Builder::new().name("journal-next".to_owned()).spawn(prepare).ok();
     }
 }
 
@@ -603,17 +513,14 @@ impl Batch {
 /// What a walk meets.
 enum Seen {
     Frame(Place),
-    Record(Stored, Place),
+    Record(Box<Stored>, Place),
 }
 
 /// Follows the frames of one segment as far as they follow each other.
 fn walk(bytes: &[u8], number: usize, walked: &mut Walked, mut see: impl FnMut(Seen)) {
     walked.end = 0;
     loop {
-        let rest = usize::try_from(walked.end)
-            .ok()
-            .and_then(|end| bytes.get(end..))
-            .unwrap_or_default();
+        let rest = usize::try_from(walked.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
         let Some((frame, body)) = segment::parse(rest) else {
             return;
         };
@@ -635,7 +542,7 @@ fn walk(bytes: &[u8], number: usize, walked: &mut Walked, mut see: impl FnMut(Se
             walked.highest = walked.highest.max(stored.epoch);
             let position = walked.end + (HEADER + place) as u64;
             let lsn = stored.lsn;
-            see(Seen::Record(stored, at(position, lsn)));
+            see(Seen::Record(Box::new(stored), at(position, lsn)));
         }
         let length = HEADER + frame.length;
         walked.last_frame = Some((number, walked.end, length));

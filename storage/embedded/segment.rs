@@ -51,25 +51,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<(Frame, &[u8])> {
     if cut.u32()? != MAGIC {
         return None;
     }
-    let length = usize::try_from(cut.u32()?)
-        .ok()
-        .filter(|length| *length <= BODY_MAX)?;
+    let length = usize::try_from(cut.u32()?).ok().filter(|length| *length <= BODY_MAX)?;
     let (count, first, epoch) = (cut.u32()?, Lsn(cut.u64()?), Epoch(cut.u64()?));
     let (previous, crc) = (cut.u32()?, cut.u32()?);
     let body = cut.take(length)?;
     let head = bytes.get(..HEADER - 4)?;
     let is_whole = crc32c::crc32c_append(crc32c::crc32c(head), body) == crc;
-    is_whole.then_some((
-        Frame {
-            length,
-            count,
-            first,
-            epoch,
-            previous,
-            crc,
-        },
-        body,
-    ))
+    is_whole.then_some((Frame { length, count, first, epoch, previous, crc }, body))
 }
 
 /// Appends a record to a body.
@@ -104,9 +92,7 @@ pub(crate) fn write_record(
         }
     }
     body.extend_from_slice(&record.body);
-    let length = u32::try_from(body.len() - start - 4)
-        .unwrap_or(u32::MAX)
-        .to_le_bytes();
+    let length = u32::try_from(body.len() - start - 4).unwrap_or(u32::MAX).to_le_bytes();
     if let Some(place) = body.get_mut(start..start + 4) {
         place.copy_from_slice(&length);
     }
@@ -135,40 +121,16 @@ fn read_one(cut: &mut Cut<'_>, lsn: Lsn) -> Option<Stored> {
     let shard = cut.shard()?;
     let (epoch, offset) = (Epoch(cut.u64()?), Offset(cut.u64()?));
     let home = Home::from_canonical(&cut.array::<{ Home::BYTES }>()?)?;
-    let entity = EntityRef {
-        home,
-        kind: cut.name()?,
-        id: cut.u128()?,
-    };
+    let entity = EntityRef { home, kind: cut.name()?, id: cut.u128()? };
     let (seq, name, version) = (Seq(cut.u64()?), cut.name()?, u16::from_le_bytes(cut.array()?));
     let (at_ms, by, trace) = (i64::from_le_bytes(cut.array()?), cut.u128()?, cut.u128()?);
     let caused_by = match cut.u8()? {
         0 => None,
-        _ => Some(Cause {
-            shard: cut.shard()?,
-            offset: Offset(cut.u64()?),
-        }),
+        _ => Some(Cause { shard: cut.shard()?, offset: Offset(cut.u64()?) }),
     };
     let body = cut.0.to_vec();
-    let record = Record {
-        kind,
-        entity,
-        seq,
-        name,
-        version,
-        at_ms,
-        by,
-        trace,
-        caused_by,
-        body,
-    };
-    Some(Stored {
-        lsn,
-        shard,
-        epoch,
-        offset,
-        record,
-    })
+    let record = Record { kind, entity, seq, name, version, at_ms, by, trace, caused_by, body };
+    Some(Stored { lsn, shard, epoch, offset, record })
 }
 
 fn write_name(body: &mut Vec<u8>, name: Name) {
@@ -218,10 +180,7 @@ impl<'a> Cut<'a> {
     }
 
     fn shard(&mut self) -> Option<ShardId> {
-        Some(ShardId {
-            service: self.name()?,
-            number: u16::from_le_bytes(self.array()?),
-        })
+        Some(ShardId { service: self.name()?, number: u16::from_le_bytes(self.array()?) })
     }
 }
 

@@ -16,10 +16,7 @@ use crate::{
 };
 
 const SERVICE: Name = Name::new("tenancy");
-const SHARD: ShardId = ShardId {
-    service: SERVICE,
-    number: 1,
-};
+const SHARD: ShardId = ShardId { service: SERVICE, number: 1 };
 const SEGMENT: u64 = 4096;
 
 /// A disk in memory: what is written and what is synced are two things.
@@ -80,11 +77,7 @@ impl DiskFile for TestFile {
     fn read_at(&self, bytes: &mut [u8], position: u64) -> io::Result<()> {
         let start = usize::try_from(position).unwrap();
         let file = self.0.lock().unwrap();
-        bytes.copy_from_slice(
-            file.now
-                .get(start..start + bytes.len())
-                .ok_or(io::ErrorKind::UnexpectedEof)?,
-        );
+        bytes.copy_from_slice(file.now.get(start..start + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
@@ -99,11 +92,7 @@ impl DiskFile for TestFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0
-            .lock()
-            .unwrap()
-            .now
-            .resize(usize::try_from(length).unwrap(), 0);
+        self.0.lock().unwrap().now.resize(usize::try_from(length).unwrap(), 0);
         Ok(())
     }
 
@@ -132,19 +121,9 @@ impl TestDisk {
                     }
                 }
             }
-            (
-                name,
-                Arc::new(Mutex::new(Bytes {
-                    now: left.clone(),
-                    synced: left,
-                    unsynced: Vec::new(),
-                })),
-            )
+            (name, Arc::new(Mutex::new(Bytes { now: left.clone(), synced: left, unsynced: Vec::new() })))
         });
-        Self(Arc::new(Mutex::new(State {
-            files: survivors.collect(),
-            ..State::default()
-        })))
+        Self(Arc::new(Mutex::new(State { files: survivors.collect(), ..State::default() })))
     }
 
     /// The same bytes, all on the device.
@@ -153,19 +132,9 @@ impl TestDisk {
         let files = files.into_iter().map(|(name, file)| {
             let mut now = file.lock().unwrap().now.clone();
             edit(&name, &mut now);
-            (
-                name,
-                Arc::new(Mutex::new(Bytes {
-                    now: now.clone(),
-                    synced: now,
-                    unsynced: Vec::new(),
-                })),
-            )
+            (name, Arc::new(Mutex::new(Bytes { now: now.clone(), synced: now, unsynced: Vec::new() })))
         });
-        Self(Arc::new(Mutex::new(State {
-            files: files.collect(),
-            ..State::default()
-        })))
+        Self(Arc::new(Mutex::new(State { files: files.collect(), ..State::default() })))
     }
 
     fn open(&self) -> Result<EmbeddedJournal, OpenError> {
@@ -196,14 +165,7 @@ impl Dice {
 }
 
 fn entity(id: u128) -> EntityRef {
-    EntityRef {
-        home: Home {
-            kind: HomeKind::Tenant,
-            id,
-        },
-        kind: Name::new("tenant"),
-        id,
-    }
+    EntityRef { home: Home { kind: HomeKind::Tenant, id }, kind: Name::new("tenant"), id }
 }
 
 fn record(id: u128, seq: u64, bytes: usize) -> Record {
@@ -227,14 +189,7 @@ async fn append(
     records: Vec<Record>,
 ) -> Result<Appended, AppendError> {
     let (told, fate) = tokio::sync::oneshot::channel();
-    journal.append(
-        Group {
-            shard: SHARD,
-            epoch,
-            records,
-        },
-        Box::new(move |fate| drop(told.send(fate))),
-    );
+    journal.append(Group { shard: SHARD, epoch, records }, Box::new(move |fate| drop(told.send(fate))));
     fate.await.unwrap()
 }
 
@@ -263,14 +218,7 @@ async fn filled(disk: &TestDisk, count: u64) -> EmbeddedJournal {
 async fn what_was_acknowledged_is_there_after_a_restart_over_many_segments() {
     let disk = TestDisk::default();
     filled(&disk, 200).await.close().await;
-    assert!(
-        disk.list()
-            .unwrap()
-            .iter()
-            .filter(|name| name.ends_with(".seg"))
-            .count()
-            > 5
-    );
+    assert!(disk.list().unwrap().iter().filter(|name| name.ends_with(".seg")).count() > 5);
 
     let journal = disk.open().unwrap();
 
@@ -285,16 +233,11 @@ async fn every_way_of_reading_agrees_and_pages() {
     let journal = disk.open().unwrap();
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     for seq in 1..=50 {
-        append(&journal, epoch, vec![record(1, seq, 60), record(2, seq, 60)])
-            .await
-            .unwrap();
+        append(&journal, epoch, vec![record(1, seq, 60), record(2, seq, 60)]).await.unwrap();
     }
     journal.close().await;
     let journal = disk.open().unwrap();
-    let limit = Limit {
-        records: 7,
-        bytes: 1000,
-    };
+    let limit = Limit { records: 7, bytes: 1000 };
 
     let mut walked = Vec::new();
     while let Some(page) =
@@ -306,31 +249,19 @@ async fn every_way_of_reading_agrees_and_pages() {
     let mut of_one = Vec::new();
     let mut after = Offset(0);
     loop {
-        let page = journal
-            .read_entity(SERVICE, entity(1), after, limit)
-            .await
-            .unwrap();
+        let page = journal.read_entity(SERVICE, entity(1), after, limit).await.unwrap();
         let Some(last) = page.last() else { break };
         after = last.offset;
         of_one.extend(page);
     }
 
     assert_eq!(walked.len(), 100);
-    assert_eq!(
-        walked,
-        journal.read(SHARD, Offset(0), Limit::default()).await.unwrap()
-    );
-    let expected: Vec<_> = walked
-        .iter()
-        .filter(|stored| stored.record.entity == entity(1))
-        .cloned()
-        .collect();
+    assert_eq!(walked, journal.read(SHARD, Offset(0), Limit::default()).await.unwrap());
+    let expected: Vec<_> =
+        walked.iter().filter(|stored| stored.record.entity == entity(1)).cloned().collect();
     assert_eq!(of_one, expected);
     assert_eq!(
-        journal
-            .read_home(SERVICE, entity(1).home, Offset(0), Limit::default())
-            .await
-            .unwrap(),
+        journal.read_home(SERVICE, entity(1).home, Offset(0), Limit::default()).await.unwrap(),
         expected
     );
 }
@@ -341,9 +272,7 @@ async fn the_newest_segment_cut_anywhere_in_its_last_batch_loses_only_that_batch
     let journal = filled(&disk, 10).await;
     let newest = disk.newest();
     let before = used(&disk.segment_bytes(&newest));
-    append(&journal, Epoch(1), vec![record(1, 11, 100)])
-        .await
-        .unwrap();
+    append(&journal, Epoch(1), vec![record(1, 11, 100)]).await.unwrap();
     journal.close().await;
     assert_eq!(disk.newest(), newest);
     let whole = used(&disk.segment_bytes(&newest));
@@ -354,37 +283,22 @@ async fn the_newest_segment_cut_anywhere_in_its_last_batch_loses_only_that_batch
                 bytes.truncate(cut);
             }
         });
-        assert_eq!(
-            seqs(&torn.open().unwrap()).await,
-            (1..=10).collect::<Vec<_>>(),
-            "cut at byte {cut}"
-        );
+        assert_eq!(seqs(&torn.open().unwrap()).await, (1..=10).collect::<Vec<_>>(), "cut at byte {cut}");
     }
     let untouched = disk.copied(|_, _| ());
-    assert_eq!(
-        seqs(&untouched.open().unwrap()).await,
-        (1..=11).collect::<Vec<_>>()
-    );
+    assert_eq!(seqs(&untouched.open().unwrap()).await, (1..=11).collect::<Vec<_>>());
 }
 
 /// Bytes up to the last that is not zero.
 fn used(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1)
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 #[tokio::test]
 async fn damage_before_valid_batches_refuses_to_open_and_says_where() {
     let disk = TestDisk::default();
     filled(&disk, 100).await.close().await;
-    let names: Vec<_> = disk
-        .list()
-        .unwrap()
-        .into_iter()
-        .filter(|name| name.ends_with(".seg"))
-        .collect();
+    let names: Vec<_> = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".seg")).collect();
 
     for (segment, position) in [(&names[0], 500), (&names[0], 3000), (&names[1], 40)] {
         let damaged = disk.copied(|name, bytes| {
@@ -393,10 +307,7 @@ async fn damage_before_valid_batches_refuses_to_open_and_says_where() {
             }
         });
         match damaged.open() {
-            Err(OpenError::Damaged {
-                segment: found,
-                position: at,
-            }) => {
+            Err(OpenError::Damaged { segment: found, position: at }) => {
                 assert_eq!(&found, segment);
                 assert!(at <= position as u64);
             }
@@ -413,19 +324,13 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
         let epoch = journal.claim(SHARD).await.unwrap().epoch;
         let acknowledged = dice.roll(12);
         for seq in 1..=acknowledged {
-            append(
-                &journal,
-                epoch,
-                vec![record(1, seq, usize::try_from(dice.roll(900)).unwrap())],
-            )
-            .await
-            .unwrap();
+            append(&journal, epoch, vec![record(1, seq, usize::try_from(dice.roll(900)).unwrap())])
+                .await
+                .unwrap();
         }
         // One more batch is written, but its sync never comes back.
         disk.0.lock().unwrap().fail_sync = true;
-        append(&journal, epoch, vec![record(1, acknowledged + 1, 1500)])
-            .await
-            .unwrap_err();
+        append(&journal, epoch, vec![record(1, acknowledged + 1, 1500)]).await.unwrap_err();
 
         let found = seqs(&disk.cut_power(&mut dice).open().unwrap()).await;
 
@@ -468,20 +373,11 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let end = used(&disk.segment_bytes(&disk.newest())) as u64;
     disk.0.lock().unwrap().full_after = Some(end + 50);
 
-    assert_eq!(
-        append(&journal, Epoch(1), vec![record(1, 4, 100)]).await,
-        Err(AppendError::Full)
-    );
+    assert_eq!(append(&journal, Epoch(1), vec![record(1, 4, 100)]).await, Err(AppendError::Full));
     assert_eq!(journal.health(), Health::Full);
     // What the entity had in flight behind it is void.
     let behind = append(&journal, Epoch(1), vec![record(1, 5, 1)]).await;
-    assert_eq!(
-        behind,
-        Err(AppendError::OutOfOrder {
-            entity: entity(1),
-            expected: Seq(4)
-        })
-    );
+    assert_eq!(behind, Err(AppendError::OutOfOrder { entity: entity(1), expected: Seq(4) }));
 
     disk.0.lock().unwrap().full_after = None;
     append(&journal, Epoch(1), vec![record(1, 4, 100)]).await.unwrap();
@@ -497,17 +393,8 @@ async fn an_earlier_owner_can_no_longer_append() {
 
     let late = append(&journal, Epoch(1), vec![record(1, 2, 9)]).await;
 
-    assert_eq!(
-        late,
-        Err(AppendError::Fenced {
-            shard: SHARD,
-            current: newer.epoch,
-            claimed: Epoch(1)
-        })
-    );
-    append(&journal, newer.epoch, vec![record(1, 2, 9)])
-        .await
-        .unwrap();
+    assert_eq!(late, Err(AppendError::Fenced { shard: SHARD, current: newer.epoch, claimed: Epoch(1) }));
+    append(&journal, newer.epoch, vec![record(1, 2, 9)]).await.unwrap();
     journal.close().await;
     let restarted = disk.open().unwrap();
     assert!(restarted.claim(SHARD).await.unwrap().epoch > newer.epoch);
@@ -534,12 +421,7 @@ async fn appends_of_many_tasks_keep_their_order_and_get_one_place_each() {
         tokio::task::spawn(async move {
             let mut offsets = Vec::new();
             for seq in 1..=50 {
-                offsets.push(
-                    append(&journal, epoch, vec![record(id, seq, 200)])
-                        .await
-                        .unwrap()
-                        .first,
-                );
+                offsets.push(append(&journal, epoch, vec![record(id, seq, 200)]).await.unwrap().first);
             }
             assert!(offsets.is_sorted());
             offsets
@@ -557,11 +439,6 @@ async fn appends_of_many_tasks_keep_their_order_and_get_one_place_each() {
 fn a_second_process_is_told_who_has_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     let _held = EmbeddedJournal::open(directory.path(), SEGMENT).unwrap();
-    let refused = EmbeddedJournal::open(directory.path(), SEGMENT)
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        refused,
-        format!("the data directory is in use by process {}", std::process::id())
-    );
+    let refused = EmbeddedJournal::open(directory.path(), SEGMENT).unwrap_err().to_string();
+    assert_eq!(refused, format!("the data directory is in use by process {}", std::process::id()));
 }

@@ -75,10 +75,9 @@ impl SledTier {
         };
         let tier = Self { db, keyring };
         match tier.watermark()? {
-            Some(seen) if seen > journal_end => Err(Error::AheadOfJournal {
-                tier: seen,
-                journal: journal_end,
-            }),
+            Some(seen) if seen > journal_end => {
+                Err(Error::AheadOfJournal { tier: seen, journal: journal_end })
+            }
             _ => Ok((tier, set_aside)),
         }
     }
@@ -114,23 +113,15 @@ impl SledTier {
             batch.insert(offset_key(projection, Some(*shard)), &offset.0.to_be_bytes());
         }
         batch.insert(key_of(b'p', projection), &moved.lsn.0.to_be_bytes());
-        let seen = self
-            .watermark()
-            .map_err(failed("read the watermark"))?
-            .unwrap_or_default();
+        let seen = self.watermark().map_err(failed("read the watermark"))?.unwrap_or_default();
         batch.insert(b"w", &seen.max(moved.lsn).0.to_be_bytes());
         self.db.apply_batch(batch).map_err(failed("commit rows"))
     }
 
     fn position_now(&self, projection: Name) -> Result<Position, TierError> {
-        let lsn = self
-            .db
-            .get(key_of(b'p', projection))
-            .map_err(failed("read a position"))?;
-        let mut position = Position {
-            lsn: Lsn(lsn.and_then(|bytes| number(&bytes)).unwrap_or(0)),
-            ..Position::default()
-        };
+        let lsn = self.db.get(key_of(b'p', projection)).map_err(failed("read a position"))?;
+        let mut position =
+            Position { lsn: Lsn(lsn.and_then(|bytes| number(&bytes)).unwrap_or(0)), ..Position::default() };
         let prefix = offset_key(projection, None);
         for entry in self.db.scan_prefix(&prefix) {
             let (key, value) = entry.map_err(failed("read a position"))?;
@@ -145,9 +136,7 @@ impl SledTier {
     /// A stored row, opened; `None` if its home was erased.
     fn opened(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, TierError> {
         let damaged = || failed("open a row")(crate::keyring::OpenError::Damaged);
-        let (home, sealed) = stored
-            .split_first_chunk::<{ Home::BYTES }>()
-            .ok_or_else(damaged)?;
+        let (home, sealed) = stored.split_first_chunk::<{ Home::BYTES }>().ok_or_else(damaged)?;
         let home = Home::from_canonical(home).ok_or_else(damaged)?;
         match self.keyring.open_sealed(&home, key, sealed) {
             Ok(value) => Ok(Some(value)),
@@ -176,10 +165,7 @@ impl SledTier {
                 continue;
             }
             if let Some(value) = self.opened(&key, &stored)? {
-                rows.push(Row {
-                    key: key.get(own..).unwrap_or_default().to_vec(),
-                    value,
-                });
+                rows.push(Row { key: key.get(own..).unwrap_or_default().to_vec(), value });
             }
         }
         Ok(rows)
@@ -187,11 +173,7 @@ impl SledTier {
 
     fn clear_now(&self, projection: Name) -> Result<(), TierError> {
         let mut batch = sled::Batch::default();
-        for prefix in [
-            row_key(projection, &[]),
-            offset_key(projection, None),
-            key_of(b'p', projection),
-        ] {
+        for prefix in [row_key(projection, &[]), offset_key(projection, None), key_of(b'p', projection)] {
             for key in self.db.scan_prefix(prefix).keys() {
                 batch.remove(key.map_err(failed("clear a projection"))?);
             }
@@ -220,10 +202,7 @@ impl SledTier {
         let mut value = snapshot.seq.0.to_be_bytes().to_vec();
         value.extend_from_slice(&snapshot.offset.0.to_be_bytes());
         value.extend_from_slice(
-            &self
-                .keyring
-                .seal(&entity.home, &key, &snapshot.bytes)
-                .map_err(failed("seal a snapshot"))?,
+            &self.keyring.seal(&entity.home, &key, &snapshot.bytes).map_err(failed("seal a snapshot"))?,
         );
         self.db.insert(key, value).map_err(failed("save a snapshot"))?;
         Ok(())
@@ -234,36 +213,25 @@ impl SledTier {
         let Some(stored) = self.db.get(&key).map_err(failed("load a snapshot"))? else {
             return Ok(None);
         };
-        let (Some(seq), Some(offset), Some(sealed)) = (
-            number(&stored),
-            stored.get(8..).and_then(number),
-            stored.get(16..),
-        ) else {
+        let (Some(seq), Some(offset), Some(sealed)) =
+            (number(&stored), stored.get(8..).and_then(number), stored.get(16..))
+        else {
             return Ok(None);
         };
         let bytes = self.keyring.open_sealed(&entity.home, &key, sealed).ok();
-        Ok(bytes.map(|bytes| Snapshot {
-            seq: Seq(seq),
-            offset: Offset(offset),
-            bytes,
-        }))
+        Ok(bytes.map(|bytes| Snapshot { seq: Seq(seq), offset: Offset(offset), bytes }))
     }
 }
 
 fn config(directory: &Path, cache_bytes: u64) -> sled::Config {
-    sled::Config::new()
-        .path(directory)
-        .cache_capacity(cache_bytes)
-        .flush_every_ms(None)
+    sled::Config::new().path(directory).cache_capacity(cache_bytes).flush_every_ms(None)
 }
 
 /// sled panics on some damage instead of returning an error, and may do so on a thread of its own choosing.
 fn open_caught(directory: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
     let directory = directory.to_owned();
     let open = move || -> Result<sled::Db, String> {
-        let db = config(&directory, cache_bytes)
-            .open()
-            .map_err(|error| error.to_string())?;
+        let db = config(&directory, cache_bytes).open().map_err(|error| error.to_string())?;
         // A page that does not read shows itself here, not under a projection.
         for entry in db.iter() {
             entry.map_err(|error| error.to_string())?;
@@ -284,10 +252,7 @@ fn set_aside(directory: &Path) -> Result<(), std::io::Error> {
 }
 
 fn failed<E: std::error::Error + Send + Sync + 'static>(operation: &'static str) -> impl Fn(E) -> TierError {
-    move |source| TierError {
-        operation,
-        source: Box::new(source),
-    }
+    move |source| TierError { operation, source: Box::new(source) }
 }
 
 fn number(bytes: &[u8]) -> Option<u64> {
@@ -410,10 +375,7 @@ mod tests {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let keyring = Keyring::open(&directory.path().join("keyring"), &MasterKey::new([1; 32])).unwrap();
-            Self {
-                directory,
-                keyring: Arc::new(keyring),
-            }
+            Self { directory, keyring: Arc::new(keyring) }
         }
 
         fn open(&self, journal_end: u64) -> Result<(SledTier, Option<String>), Error> {
@@ -423,26 +385,13 @@ mod tests {
     }
 
     fn home(id: u128) -> Home {
-        Home {
-            kind: HomeKind::Tenant,
-            id,
-        }
+        Home { kind: HomeKind::Tenant, id }
     }
 
     fn commit(tier: &SledTier, id: u8, lsn: u64) {
-        let shard = ShardId {
-            service: Name::new("tenancy"),
-            number: 3,
-        };
-        let moved = Position {
-            lsn: Lsn(lsn),
-            offsets: [(shard, Offset(lsn))].into(),
-        };
-        let put = RowChange::Put {
-            key: vec![id],
-            home: home(id.into()),
-            value: vec![id; 3],
-        };
+        let shard = ShardId { service: Name::new("tenancy"), number: 3 };
+        let moved = Position { lsn: Lsn(lsn), offsets: [(shard, Offset(lsn))].into() };
+        let put = RowChange::Put { key: vec![id], home: home(id.into()), value: vec![id; 3] };
         tier.commit_now(ROWS, vec![put], &moved).unwrap();
     }
 
@@ -462,10 +411,7 @@ mod tests {
         assert_eq!(position.lsn, Lsn(6));
         assert_eq!(
             tier.scan_now(ROWS, &[], Some(&[1]), 10).unwrap(),
-            [Row {
-                key: vec![2],
-                value: vec![2; 3]
-            }]
+            [Row { key: vec![2], value: vec![2; 3] }]
         );
     }
 
@@ -523,19 +469,9 @@ mod tests {
     fn an_older_snapshot_never_replaces_a_newer() {
         let place = Place::new();
         let (tier, _) = place.open(9).unwrap();
-        let (service, entity) = (
-            Name::new("tenancy"),
-            EntityRef {
-                home: home(1),
-                kind: Name::new("tenant"),
-                id: 1,
-            },
-        );
-        let snapshot = |seq| Snapshot {
-            seq: Seq(seq),
-            offset: Offset(seq),
-            bytes: vec![7],
-        };
+        let (service, entity) =
+            (Name::new("tenancy"), EntityRef { home: home(1), kind: Name::new("tenant"), id: 1 });
+        let snapshot = |seq| Snapshot { seq: Seq(seq), offset: Offset(seq), bytes: vec![7] };
         tier.save_now(service, entity, &snapshot(5)).unwrap();
         tier.save_now(service, entity, &snapshot(4)).unwrap();
         assert_eq!(tier.load_now(service, entity).unwrap(), Some(snapshot(5)));

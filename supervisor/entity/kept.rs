@@ -66,11 +66,7 @@ impl<A> Kept<A> {
     /// The first reply to this key, or that the key belongs to another command.
     pub(crate) fn replied(&self, key: u128, body: u128) -> Option<Result<&[u8], KeyReused>> {
         let kept = self.replies.iter().rev().find(|kept| kept.key == key)?;
-        Some(if kept.body == body {
-            Ok(&kept.reply)
-        } else {
-            Err(KeyReused)
-        })
+        Some(if kept.body == body { Ok(&kept.reply) } else { Err(KeyReused) })
     }
 
     /// Keeps a reply, and forgets those past the window.
@@ -78,10 +74,7 @@ impl<A> Kept<A> {
         let now = reply.at;
         self.replies.push_back(reply);
         while self.replies.len() > limits.reply_window
-            || self
-                .replies
-                .front()
-                .is_some_and(|oldest| now.since(oldest.at) > limits.reply_age)
+            || self.replies.front().is_some_and(|oldest| now.since(oldest.at) > limits.reply_age)
         {
             self.replies.pop_front();
         }
@@ -89,13 +82,7 @@ impl<A> Kept<A> {
 
     /// Takes a source's command in, unless a later one was.
     pub(crate) fn take(&mut self, body: InboxBody) {
-        self.inbox.insert(
-            body.source.shard,
-            Taken {
-                offset: body.source.offset,
-                reply: body.reply,
-            },
-        );
+        self.inbox.insert(body.source.shard, Taken { offset: body.source.offset, reply: body.reply });
     }
 }
 

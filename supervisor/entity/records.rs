@@ -43,10 +43,7 @@ impl<'a> Header<'a> {
     pub(crate) fn event(&mut self, name: Name, version: u16, body: &[u8]) -> Result<Record, keyring::Error> {
         let mut record = self.next(RecordKind::Event, name, &[])?;
         record.version = version;
-        record.body = self
-            .runtime
-            .keyring
-            .seal(&self.entity.home, &place_of(&record), body)?;
+        record.body = self.runtime.keyring.seal(&self.entity.home, &place_of(&record), body)?;
         Ok(record)
     }
 
@@ -71,10 +68,7 @@ impl<'a> Header<'a> {
             body: Vec::new(),
         };
         if !body.is_empty() {
-            record.body = self
-                .runtime
-                .keyring
-                .seal(&self.entity.home, &place_of(&record), body)?;
+            record.body = self.runtime.keyring.seal(&self.entity.home, &place_of(&record), body)?;
         }
         Ok(record)
     }
@@ -85,9 +79,7 @@ pub(crate) fn open_body(runtime: &Runtime, record: &Record) -> Result<Vec<u8>, k
     if record.body.is_empty() {
         return Ok(Vec::new());
     }
-    runtime
-        .keyring
-        .open_sealed(&record.entity.home, &place_of(record), &record.body)
+    runtime.keyring.open_sealed(&record.entity.home, &place_of(record), &record.body)
 }
 
 /// What a sealed body is bound to, so that it cannot be passed off as another record's.
