@@ -11,6 +11,7 @@
 //! that waits, stops, and the next command starts it again from the journal.
 
 mod kept;
+mod load;
 mod message;
 mod records;
 
@@ -168,7 +169,7 @@ impl<A: Aggregate> Actor for Live<A> {
     type Arguments = Shell;
 
     async fn pre_start(&self, _: ActorRef<Message>, shell: Shell) -> Result<Running<A>, ActorProcessingErr> {
-        let (kept, since_snapshot) = load::<A>(&shell).await?;
+        let (kept, since_snapshot) = load::load::<A>(&shell).await?;
         Ok(Running {
             shell,
             kept,
@@ -188,76 +189,6 @@ impl<A: Aggregate> Actor for Live<A> {
         running.handle(message, &myself);
         running.leave_if_done(&myself)
     }
-}
-
-/// Snapshot and tail; how many records the tail had.
-async fn load<A: Aggregate>(shell: &Shell) -> Result<(Kept<A>, u64), ActorProcessingErr> {
-    let Shell { runtime, entity, shard, .. } = shell;
-    let mut kept = match runtime.snapshots.load(shard.service, *entity).await {
-        Ok(Some(snapshot)) => {
-            prognet_storage::codec::decode_compact::<Kept<A>>(&snapshot.bytes).unwrap_or_default()
-        }
-        Ok(None) => Kept::default(),
-        Err(error) => {
-            tracing::warn!(entity = %entity, error = &error as &dyn std::error::Error, "loading without a snapshot");
-            Kept::default()
-        }
-    };
-    let mut replayed = 0;
-    loop {
-        let page = runtime.journal.read_entity(shard.service, *entity, kept.offset, runtime.page).await?;
-        let Some(last) = page.last() else { break };
-        let tail = last.offset;
-        for stored in &page {
-            if stored.record.seq <= kept.seq {
-                continue;
-            }
-            // The journal gives an entity's records without a gap; a hole here is lost history.
-            if stored.record.seq != kept.seq.next() {
-                return Err(format!("{entity} misses the record after seq {}", kept.seq).into());
-            }
-            kept = catch_unwind(AssertUnwindSafe(|| apply(kept, &stored.record, runtime)))
-                .map_err(|_why| format!("replaying seq {} of {entity} panicked", stored.record.seq))??;
-            replayed += 1;
-        }
-        kept.offset = tail;
-    }
-    Ok((kept, replayed))
-}
-
-/// One stored record, taken into the state.
-fn apply<A: Aggregate>(
-    mut kept: Kept<A>,
-    record: &Record,
-    runtime: &Runtime,
-) -> Result<Kept<A>, ActorProcessingErr> {
-    match record.kind {
-        RecordKind::Event => {
-            let event = decode_event::<A::Event>(&open_body(runtime, record)?)?;
-            kept.state.evolve(&event);
-        }
-        RecordKind::TimerSet => {
-            kept.timers.insert(record.name, record.seq);
-        }
-        RecordKind::TimerCleared => {
-            kept.timers.remove(&record.name);
-        }
-        RecordKind::Outgoing => {
-            kept.under_way.insert(record.seq, record.name);
-        }
-        RecordKind::OutgoingDone => {
-            let body: DoneBody = decode_event(&open_body(runtime, record)?)?;
-            kept.under_way.remove(&body.outgoing);
-        }
-        RecordKind::Reply => {
-            let body: KeptReply = decode_event(&open_body(runtime, record)?)?;
-            kept.keep_reply(body, &runtime.limits);
-        }
-        RecordKind::Inbox => kept.take(decode_event::<InboxBody>(&open_body(runtime, record)?)?),
-        RecordKind::Cursor | RecordKind::Fence => {}
-    }
-    kept.seq = record.seq;
-    Ok(kept)
 }
 
 /// Where a command came from, and with it what its acceptance leaves in the journal.
