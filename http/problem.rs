@@ -72,7 +72,6 @@ impl ResponseError for Problem {
             title: self.title.to_owned(),
             status: self.status.as_u16(),
             detail: self.detail.clone(),
-            request_id: String::new(),
             errors: self.errors.clone(),
         };
         let body = serde_json::to_vec(&wire).unwrap_or_default();

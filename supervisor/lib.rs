@@ -17,6 +17,8 @@ mod limits;
 mod node;
 mod permits;
 mod projection;
+#[cfg(test)]
+mod promises;
 mod readers;
 mod refusal;
 mod region;

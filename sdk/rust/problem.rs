@@ -15,8 +15,6 @@ pub struct Problem {
     /// What happened this time.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// The request's id, to be quoted to the operator.
-    pub request_id: String,
     /// What is wrong with which field.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
