@@ -144,9 +144,9 @@ impl Clock {
         }
     }
 
-    /// Returns after this much of the clock's time.
-    pub async fn sleep(&self, wait: Duration) {
-        self.sleep_until(self.now().after(wait)).await;
+    /// Returns after this much of the clock's time, counted from the call.
+    pub fn sleep(&self, wait: Duration) -> impl Future<Output = ()> + Send + '_ {
+        self.sleep_until(self.now().after(wait))
     }
 
     /// 16 bytes nobody can guess; empty if the system gives none, which no key accepts.
