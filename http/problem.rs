@@ -73,6 +73,7 @@ impl ResponseError for Problem {
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             errors: self.errors.clone(),
+            request_id: String::new(),
         };
         let body = serde_json::to_vec(&wire).unwrap_or_default();
         response.content_type("application/problem+json").body(body)

@@ -1,11 +1,21 @@
 //! Wire types of the API: what crosses the door, promised to strangers. Times are RFC 3339 in UTC.
 
+mod audit;
 mod events;
+mod live;
 mod problem;
+mod sessions;
+mod setup;
+mod system;
 mod tenants;
 
+pub use audit::{AuditEntry, AuditPage};
 pub use events::{EventPage, EventView};
+pub use live::{LiveFrame, LiveRequest};
 pub use problem::{FieldError, Problem};
+pub use sessions::{Me, Refresh, SignIn, Tokens};
+pub use setup::{SetUp, SetUpDone};
+pub use system::{ActorCount, ActorCounts, ActorView};
 pub use tenants::{
     CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
 };

@@ -1,0 +1,24 @@
+//! The first platform admin.
+
+use serde::{Deserialize, Serialize};
+
+/// Makes the first platform admin, with the one-time token of the setup link.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetUp {
+    /// The token of the setup link.
+    pub token: String,
+    /// The admin's address.
+    pub email: String,
+    /// 12 to 128 characters; spaces and every script are fine.
+    pub password: String,
+    /// The admin's name, 1 to 100 characters.
+    pub name: String,
+}
+
+/// The first platform admin is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetUpDone {
+    /// The admin's account, `acc_...`.
+    pub account: String,
+}
