@@ -1,5 +1,7 @@
 //! The domain: a folder per service, a file per aggregate.
 
+pub mod auth;
+pub mod events;
 pub mod ids;
 pub mod tenancy;
 pub mod users;
@@ -10,5 +12,5 @@ use prognet_supervisor::Service;
 /// Everything a node can host.
 #[must_use]
 pub fn services() -> Vec<Service> {
-    vec![tenancy::service(), users::service()]
+    vec![auth::service(), users::service(), tenancy::service(), events::service()]
 }
