@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod auth;
 mod durability;
 mod harness;
 mod tidy;
