@@ -71,10 +71,11 @@ impl Node {
 
     fn run(data: &Path, settings: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
-            .envs(settings.iter().copied())
             .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("PROGNET_LOG", "warn")
+            .envs(settings.iter().copied())
+            .stderr(log(data))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -186,6 +187,11 @@ impl Drop for Node {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// Where a node's log goes: behind what it said before, beside its data.
+fn log(data: &Path) -> std::fs::File {
+    std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).unwrap()
 }
 
 /// Makes the first admin with the setup link, unless there is one, and signs them in.

@@ -12,4 +12,5 @@ mod api;
 mod auth;
 mod durability;
 mod harness;
+mod logs;
 mod tidy;
