@@ -34,7 +34,7 @@ mod tree;
 pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Timestamp};
 pub use limits::Limits;
-pub use node::{Answered, EntityView, KindCount, Node, Parts, StartError};
+pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
 pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, snapshots::TierError};
 pub use projection::{Projection, Recorded, Rows};
 pub use refusal::{Refused, Unavailable};

@@ -92,6 +92,17 @@ pub struct KindCount {
     pub quarantined: u64,
 }
 
+/// A reader of the journal, for those who look after it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReaderView {
+    /// Its name.
+    pub name: Name,
+    /// Durable records it has yet to take in.
+    pub lag: u64,
+    /// Why it is stuck, if it is.
+    pub error: Option<String>,
+}
+
 /// One entity as an operator sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct EntityView {
@@ -373,6 +384,20 @@ impl Node {
         counts
     }
 
+    /// Projections and other readers, by name.
+    #[must_use]
+    pub fn readers(&self) -> Vec<ReaderView> {
+        let durable = *self.runtime().journal.durable().borrow();
+        let views = self.0.progress.iter().map(|(name, progress)| ReaderView {
+            name: *name,
+            lag: progress.lag(durable),
+            error: progress.error(),
+        });
+        let mut views: Vec<_> = views.collect();
+        views.sort_by_key(|view| view.name);
+        views
+    }
+
     /// One entity, as it is; looking at it does not start it.
     pub async fn inspect(&self, service: Name, entity: EntityRef) -> Option<EntityView> {
         let shard = self.0.doors.shard(service, entity).await.ok()?;
@@ -439,6 +464,12 @@ impl Node {
             Ok(())
         };
         vec![("journal", journal), ("projections", projections), ("running", stopping)]
+    }
+
+    /// Ends everything at once, as a crash would: nothing is finished, nobody is answered.
+    pub(crate) fn kill(&self) {
+        self.0.doors.is_stopping.store(true, Ordering::Relaxed);
+        self.0.doors.root.kill();
     }
 
     /// Takes no more commands, lets what is under way become durable, and closes the journal.

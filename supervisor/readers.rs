@@ -4,13 +4,17 @@ use std::{
     collections::BTreeMap,
     fmt,
     marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use prognet_storage::{
-    Name, Offset, ShardId,
+    Lsn, Name, Offset, ShardId,
     journal::{RecordKind, Stored},
     keyring::OpenError,
     read_model::Position,
@@ -106,13 +110,20 @@ pub(crate) fn recorded(runtime: &Runtime, stored: &Stored) -> Result<Option<Reco
 #[derive(Debug)]
 pub(crate) struct Progress {
     offsets: Mutex<BTreeMap<ShardId, Offset>>,
+    /// The last record of the node it has seen.
+    lsn: AtomicU64,
     error: Mutex<Option<String>>,
     moved: watch::Sender<u64>,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { offsets: Mutex::default(), error: Mutex::default(), moved: watch::Sender::new(0) }
+        Self {
+            offsets: Mutex::default(),
+            lsn: AtomicU64::new(0),
+            error: Mutex::default(),
+            moved: watch::Sender::new(0),
+        }
     }
 }
 
@@ -146,7 +157,13 @@ impl Progress {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
 
-    fn moved(&self, offsets: BTreeMap<ShardId, Offset>) {
+    /// Durable records it has yet to see.
+    pub(crate) fn lag(&self, durable: Lsn) -> u64 {
+        durable.0.saturating_sub(self.lsn.load(Ordering::Relaxed))
+    }
+
+    fn moved(&self, lsn: Lsn, offsets: BTreeMap<ShardId, Offset>) {
+        self.lsn.store(lsn.0, Ordering::Relaxed);
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner).extend(offsets);
         self.moved.send_modify(|times| *times += 1);
     }
@@ -155,7 +172,8 @@ impl Progress {
 /// Walks the log for ever; a failure is shown, and tried again.
 pub(crate) async fn follow(host: Arc<dyn ProjectionHost>, runtime: Arc<Runtime>, progress: Arc<Progress>) {
     loop {
-        match walk(&*host, &runtime, &progress).await {
+        let walked = AssertUnwindSafe(walk(&*host, &runtime, &progress)).catch_unwind().await;
+        match walked.unwrap_or_else(|_panic| Err("it panicked".into())) {
             Ok(()) => return,
             Err(error) => {
                 tracing::error!(projection = %host.name(), error = &*error, "a projection is stuck");
@@ -173,7 +191,7 @@ async fn walk(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut durable = runtime.journal.durable();
     let mut position = runtime.read_model.position(host.name()).await?;
-    progress.moved(position.offsets.clone());
+    progress.moved(position.lsn, position.offsets.clone());
     loop {
         let page = runtime.journal.walk(position.lsn, runtime.page).await?;
         let Some(last) = page.last() else {
@@ -197,7 +215,7 @@ async fn walk(
         runtime.read_model.commit(host.name(), changes, Position { lsn, offsets: offsets.clone() }).await?;
         position.lsn = lsn;
         position.offsets.extend(offsets.clone());
-        progress.moved(offsets);
+        progress.moved(lsn, offsets);
         host.committed();
     }
 }
