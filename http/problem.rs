@@ -88,7 +88,7 @@ pub(crate) async fn no_route() -> Result<HttpResponse, Problem> {
 impl From<Unavailable> for Problem {
     fn from(why: Unavailable) -> Self {
         let status = match why {
-            Unavailable::Busy { limit: "entity" } => StatusCode::TOO_MANY_REQUESTS,
+            Unavailable::Busy { limit: "entity" | "home" } => StatusCode::TOO_MANY_REQUESTS,
             Unavailable::Busy { .. }
             | Unavailable::Deadline
             | Unavailable::StillRunning
@@ -114,6 +114,11 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "request/key-reused",
                 "The idempotency key was used with another request",
+            ),
+            Refused::Poison => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "request/poison",
+                "The same request keeps failing and is refused for an hour",
             ),
             Refused::Unavailable(why) => why.into(),
             Refused::Fault => {

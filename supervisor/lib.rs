@@ -16,12 +16,14 @@ mod entity;
 mod limits;
 mod node;
 mod permits;
+mod poison;
 mod projection;
 #[cfg(test)]
 mod promises;
 mod readers;
 mod refusal;
 mod region;
+mod residency;
 mod restart;
 mod router;
 mod runtime;
@@ -35,9 +37,11 @@ pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
-pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, snapshots::TierError};
+pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, codec::Upcaster, snapshots::TierError};
 pub use projection::{Projection, Recorded, Rows};
 pub use refusal::{Refused, Unavailable};
+/// The body of an event as upcasters see it.
+pub use rmpv::Value;
 pub use router::{Asking, Written};
 pub use service::Service;
 pub use topics::{Frame, Published, Subscription, Topic};

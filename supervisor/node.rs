@@ -1,5 +1,7 @@
 //! A node: what the edge and the binary hold in hand.
 
+mod inspection;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -8,11 +10,7 @@ use std::{
     },
 };
 
-use prognet_storage::{
-    EntityRef, Journal, Name, ReadModel, Snapshots, codec,
-    journal::{Health, Limit},
-    keyring::Keyring,
-};
+use prognet_storage::{Journal, Name, ReadModel, Snapshots, codec, journal::Limit, keyring::Keyring};
 use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
@@ -23,14 +21,16 @@ use crate::{
     entity::{AnyBox, AnyRefused, Ask, Message, Outcome},
     limits::Limits,
     permits::Queue,
+    poison::Poison,
     readers::{Progress, ProjectionHost, follow},
     region::RegionStart,
+    residency::Residency,
     router::{Asking, Door, Doors, Written},
     runtime::{Runtime, Tasks},
-    shard::ShardMessage,
     topics::{Hub, Published, Subscription, Topic, history},
     tree::Root,
 };
+pub use inspection::{EntityView, KindCount, ReaderView};
 
 /// What a node is made of.
 #[derive(Clone)]
@@ -75,53 +75,6 @@ pub struct Answered<R> {
     pub written: Option<Written>,
 }
 
-/// A kind of entity in numbers.
-#[derive(Debug, Clone, Serialize)]
-pub struct KindCount {
-    /// Its service.
-    pub service: Name,
-    /// The kind.
-    pub kind: Name,
-    /// Running actors.
-    pub hot: u64,
-    /// Starts since the node started.
-    pub activations: u64,
-    /// Crashes since the node started.
-    pub restarts: u64,
-    /// Entities that wait for an operator.
-    pub quarantined: u64,
-}
-
-/// A reader of the journal, for those who look after it.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReaderView {
-    /// Its name.
-    pub name: Name,
-    /// Durable records it has yet to take in.
-    pub lag: u64,
-    /// Why it is stuck, if it is.
-    pub error: Option<String>,
-}
-
-/// One entity as an operator sees it.
-#[derive(Debug, Clone, Serialize)]
-pub struct EntityView {
-    /// `hot`, `cold`, `leaving`, `restarting` or `quarantined`.
-    pub status: String,
-    /// Its last record.
-    pub seq: u64,
-    /// Commands that wait for it.
-    pub mailbox: u64,
-    /// Timers that are set.
-    pub timers: u64,
-    /// Outgoing commands without an answer.
-    pub under_way: u64,
-    /// Why it is quarantined, if it is.
-    pub error: Option<String>,
-    /// Its state, redacted.
-    pub state: serde_json::Value,
-}
-
 /// A running node; clones are the same node.
 #[derive(Debug, Clone)]
 pub struct Node(Arc<Running>);
@@ -147,11 +100,12 @@ impl Node {
             keyring: parts.keyring,
             clock: parts.clock,
             limits: parts.limits,
+            poison: Poison::default(),
+            residency: Residency::default(),
             page: Limit::default(),
             tasks: Tasks::here(),
         });
         let (mut doors, mut starts, mut projections) = (HashMap::new(), Vec::new(), Vec::new());
-        let resident = Queue::default();
         for service in services {
             let kinds: Arc<HashMap<_, _>> =
                 Arc::new(service.kinds.into_iter().map(|host| (host.kind().name, host)).collect());
@@ -161,7 +115,6 @@ impl Node {
                 service: service.name,
                 kinds: Arc::clone(&kinds),
                 shards: Arc::clone(&shards),
-                resident: Arc::clone(&resident),
             });
             doors.insert(service.name, Door { shards, kinds });
             projections.extend(service.projections);
@@ -250,7 +203,8 @@ impl Node {
         self.0
             .doors
             .admit(A::KIND.service, entity.reference(), |permit| {
-                message(Ask { command, asker, key, trace, deadline, reply, permit: Some(permit) })
+                let span = tracing::Span::current();
+                message(Ask { command, asker, key, trace, span, deadline, reply, permit: Some(permit) })
             })
             .await?;
         tokio::select! {
@@ -363,109 +317,6 @@ impl Node {
         self.runtime().keyring.hash(purpose, bytes)
     }
 
-    /// Kinds in numbers.
-    #[must_use]
-    pub fn counts(&self) -> Vec<KindCount> {
-        let hosts = self.0.doors.services.iter().flat_map(|(service, door)| {
-            door.kinds.values().map(move |host| {
-                let counters = host.counters();
-                KindCount {
-                    service: *service,
-                    kind: host.kind().name,
-                    hot: counters.hot.load(Ordering::Relaxed),
-                    activations: counters.activations.load(Ordering::Relaxed),
-                    restarts: counters.restarts.load(Ordering::Relaxed),
-                    quarantined: counters.quarantined.load(Ordering::Relaxed),
-                }
-            })
-        });
-        let mut counts: Vec<_> = hosts.collect();
-        counts.sort_by_key(|count| (count.service, count.kind));
-        counts
-    }
-
-    /// Projections and other readers, by name.
-    #[must_use]
-    pub fn readers(&self) -> Vec<ReaderView> {
-        let durable = *self.runtime().journal.durable().borrow();
-        let views = self.0.progress.iter().map(|(name, progress)| ReaderView {
-            name: *name,
-            lag: progress.lag(durable),
-            error: progress.error(),
-        });
-        let mut views: Vec<_> = views.collect();
-        views.sort_by_key(|view| view.name);
-        views
-    }
-
-    /// One entity, as it is; looking at it does not start it.
-    pub async fn inspect(&self, service: Name, entity: EntityRef) -> Option<EntityView> {
-        let shard = self.0.doors.shard(service, entity).await.ok()?;
-        let (reply, status) = oneshot::channel();
-        shard.actor.cast(ShardMessage::Status(entity, reply)).ok()?;
-        let status = status.await.ok()?;
-        let mut view = EntityView {
-            status: status.word.to_owned(),
-            seq: 0,
-            mailbox: 0,
-            timers: 0,
-            under_way: 0,
-            error: status.error,
-            state: serde_json::Value::Null,
-        };
-        let hot = shard.hot.read().ok().and_then(|hot| hot.get(&entity).cloned());
-        if let Some(hot) = hot {
-            view.mailbox = hot.waiting.load(Ordering::Relaxed) as u64;
-            let (reply, seen) = oneshot::channel();
-            hot.actor.cast(Message::Inspect(reply)).ok()?;
-            if let Ok(seen) = seen.await {
-                view.seq = seen.seq;
-                view.timers = seen.timers as u64;
-                view.under_way = seen.under_way as u64;
-                view.state = seen.state;
-            }
-        }
-        Some(view)
-    }
-
-    /// Lets an entity out of quarantine; says whether it was in.
-    pub async fn release(&self, service: Name, entity: EntityRef) -> bool {
-        let Ok(shard) = self.0.doors.shard(service, entity).await else {
-            return false;
-        };
-        let (reply, released) = oneshot::channel();
-        drop(shard.actor.cast(ShardMessage::Release(entity, reply)));
-        released.await.unwrap_or(false)
-    }
-
-    /// Commands on their way to other entities, and those parked for one that is quarantined.
-    #[must_use]
-    pub fn effects_under_way(&self) -> usize {
-        self.0.effects.under_way()
-    }
-
-    /// The checks of readiness, by name.
-    #[must_use]
-    pub fn health(&self) -> Vec<(&'static str, Result<(), String>)> {
-        let journal = match self.runtime().journal.health() {
-            Health::Writable => Ok(()),
-            Health::Full => Err("the disk is full".to_owned()),
-            Health::Poisoned(reason) => Err(format!("poisoned: {reason}")),
-        };
-        let stuck: Vec<_> =
-            self.0.progress.iter().filter(|(_, progress)| progress.error().is_some()).collect();
-        let projections = match stuck.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(format!("{name} is stuck")),
-        };
-        let stopping = if self.0.doors.is_stopping.load(Ordering::Relaxed) {
-            Err("stopping".to_owned())
-        } else {
-            Ok(())
-        };
-        vec![("journal", journal), ("projections", projections), ("running", stopping)]
-    }
-
     /// Ends everything at once, as a crash would: nothing is finished, nobody is answered.
     pub(crate) fn kill(&self) {
         self.0.doors.is_stopping.store(true, Ordering::Relaxed);
@@ -491,6 +342,7 @@ fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A
             Err(_) => Err(Refused::Fault),
         },
         Err(AnyRefused::KeyReused) => Err(Refused::KeyReused),
+        Err(AnyRefused::Poison) => Err(Refused::Poison),
         Err(AnyRefused::Unavailable(why)) => Err(Refused::Unavailable(why)),
         Err(AnyRefused::Fault) => Err(Refused::Fault),
     }

@@ -8,7 +8,7 @@ use prognet_storage::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Aggregate, Timestamp};
+use crate::{Aggregate, Timestamp, aggregate::event_of};
 
 /// A reader of all shards that keeps a read model. Pure but for the rows it asks for.
 pub trait Projection: Send + Sync + 'static {
@@ -55,7 +55,13 @@ impl Recorded {
         if self.kind != A::KIND.name {
             return None;
         }
-        codec::decode_event(&self.body).ok()
+        match event_of::<A>(self.name, self.version, &self.body) {
+            Ok(event) => Some(event),
+            Err(error) => {
+                tracing::error!(kind = %self.kind, shard = %self.shard, offset = %self.offset, version = self.version, error = &error as &dyn std::error::Error, "an event does not decode");
+                None
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod crashes;
 mod entities;
+mod limits;
+mod versions;
 
 use std::{
     collections::HashSet,
@@ -22,11 +24,14 @@ struct Counter {
     count: u64,
     heard: u64,
     rang: Vec<Timestamp>,
+    ballast: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Command {
     Add,
+    /// Weighs so many bytes from now on.
+    Load(usize),
     PanicInDecide,
     PanicInEvolve,
     /// Adds to another counter.
@@ -44,6 +49,7 @@ enum Event {
     Broken {},
     Heard {},
     Rang { at: Timestamp },
+    Loaded { ballast: String },
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
@@ -81,6 +87,7 @@ impl Aggregate for Counter {
                 ctx.now().after(Duration::from_secs(seconds)),
                 Command::Ring,
             ),
+            Command::Load(bytes) => Decision::event(Event::Loaded { ballast: "x".repeat(bytes) }),
             Command::Ring => Decision::event(Event::Rang { at: ctx.now() }),
         })
     }
@@ -91,6 +98,7 @@ impl Aggregate for Counter {
             Event::Broken {} => panic!("told to"),
             Event::Heard {} => self.heard += 1,
             Event::Rang { at } => self.rang.push(*at),
+            Event::Loaded { ballast } => self.ballast.clone_from(ballast),
         }
     }
 
@@ -106,6 +114,11 @@ impl Aggregate for Counter {
 /// A counter in the home all tests share: neighbours as close as they get.
 fn at(id: u128) -> Entity<Counter> {
     Entity::new(Home { kind: HomeKind::Tenant, id: 1 }, id)
+}
+
+/// A counter in a home of its own, so mostly in another shard.
+fn far(id: u128) -> Entity<Counter> {
+    Entity::new(Home { kind: HomeKind::Tenant, id }, id)
 }
 
 /// How much each counter has counted.
