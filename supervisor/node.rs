@@ -5,7 +5,7 @@ mod inspection;
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -22,7 +22,11 @@ use crate::{
     limits::Limits,
     permits::Queue,
     poison::Poison,
-    readers::{Progress, ProjectionHost, follow},
+    readers::{
+        outward,
+        progress::Progress,
+        projections::{self, ProjectionHost},
+    },
     region::RegionStart,
     residency::Residency,
     router::{Asking, Door, Doors, Written},
@@ -79,10 +83,22 @@ pub struct Answered<R> {
 #[derive(Debug, Clone)]
 pub struct Node(Arc<Running>);
 
+/// A node that may be gone: for what it runs itself.
+#[derive(Debug)]
+pub(crate) struct WeakNode(Weak<Running>);
+
+impl WeakNode {
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
+    }
+}
+
 #[derive(Debug)]
 struct Running {
     doors: Arc<Doors>,
     progress: HashMap<Name, Arc<Progress>>,
+    /// Readers with effects outside.
+    outward: HashMap<Name, Arc<Progress>>,
     effects: Arc<Effects>,
     hub: Arc<Hub>,
 }
@@ -105,7 +121,8 @@ impl Node {
             page: Limit::default(),
             tasks: Tasks::here(),
         });
-        let (mut doors, mut starts, mut projections) = (HashMap::new(), Vec::new(), Vec::new());
+        let (mut doors, mut starts) = (HashMap::new(), Vec::new());
+        let (mut projections, mut readers) = (Vec::new(), Vec::new());
         for service in services {
             let kinds: Arc<HashMap<_, _>> =
                 Arc::new(service.kinds.into_iter().map(|host| (host.kind().name, host)).collect());
@@ -118,6 +135,7 @@ impl Node {
             });
             doors.insert(service.name, Door { shards, kinds });
             projections.extend(service.projections);
+            readers.extend(service.readers);
         }
         let (root, _) = Root::spawn(None, Root, starts).await?;
         let doors = Arc::new(Doors {
@@ -128,18 +146,33 @@ impl Node {
             is_stopping: AtomicBool::new(false),
         });
         let effects = Effects::new(Arc::downgrade(&doors));
-        effects.take_up(&runtime).await?;
         projections.push(Arc::clone(&effects) as Arc<dyn ProjectionHost>);
-        let mut progress = HashMap::new();
+        for host in &projections {
+            projections::renew(&**host, &runtime).await?;
+        }
+        effects.take_up(&runtime).await?;
+        let (mut progress, mut outward) = (HashMap::new(), HashMap::new());
         for host in projections {
             let far = Arc::new(Progress::default());
             progress.insert(host.name(), Arc::clone(&far));
-            runtime.tasks.spawn(follow(host, Arc::clone(&runtime), far));
+            runtime.tasks.spawn(projections::follow(host, Arc::clone(&runtime), far));
         }
         runtime.tasks.spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
         let hub = Arc::new(Hub::default());
         runtime.tasks.spawn(Arc::clone(&hub).run(Arc::downgrade(&doors)));
-        Ok(Self(Arc::new(Running { doors, progress, effects, hub })))
+        outward.extend(readers.iter().map(|host| (host.name(), Arc::new(Progress::default()))));
+        let node = Self(Arc::new(Running { doors, progress, outward, effects, hub }));
+        for host in readers {
+            if let Some(far) = node.0.outward.get(&host.name()) {
+                let weak = WeakNode(Arc::downgrade(&node.0));
+                runtime.tasks.spawn(outward::read(host, weak, Arc::clone(&runtime), Arc::clone(far)));
+            }
+        }
+        Ok(node)
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.0.doors
     }
 
     fn runtime(&self) -> &Arc<Runtime> {
@@ -226,7 +259,7 @@ impl Node {
     ) -> Result<Option<T>, Unavailable> {
         let row =
             self.runtime().read_model.get(Name::new(P::NAME), key.to_vec()).await.map_err(unreadable)?;
-        Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
+        row.map(|row| self.decoded::<P, T>(&row.value)).transpose()
     }
 
     /// Rows of a projection by key order.
@@ -246,10 +279,20 @@ impl Node {
             .scan(Name::new(P::NAME), prefix, after, limit)
             .await
             .map_err(unreadable)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| codec::decode_compact(&row.value).ok().map(|value| (row.key, value)))
-            .collect())
+        rows.into_iter().map(|row| Ok((row.key, self.decoded::<P, T>(&row.value)?))).collect()
+    }
+
+    /// A row's value; one of another shape has its projection rebuilt.
+    fn decoded<P: Projection, T: Serialize + DeserializeOwned>(
+        &self,
+        value: &[u8],
+    ) -> Result<T, Unavailable> {
+        codec::decode_compact(value).map_err(|_shape| {
+            if let Some(progress) = self.0.progress.get(&Name::new(P::NAME)) {
+                progress.foreign.notify_one();
+            }
+            Unavailable::Behind
+        })
     }
 
     /// Returns once a projection has taken `written` in.

@@ -3,6 +3,7 @@
 mod crashes;
 mod entities;
 mod limits;
+mod readers;
 mod versions;
 
 use std::{

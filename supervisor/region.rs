@@ -130,7 +130,7 @@ impl Running {
         };
         let (actor, _) = Shard::spawn_linked(None, Shard, start, myself.get_cell()).await?;
         self.by_actor.insert(actor.get_id(), number);
-        let handle = ShardHandle { actor, hot, waiting: Queue::default(), homes: Homes::default() };
+        let handle = ShardHandle { actor, hot, waiting: Queue::default(), homes: Homes::default(), epoch };
         if let Ok(mut shards) = shards.write() {
             shards.insert(number, handle.clone());
         }

@@ -69,6 +69,8 @@ pub(crate) struct ShardHandle {
     pub(crate) hot: Arc<RwLock<HashMap<EntityRef, HotEntity>>>,
     pub(crate) waiting: Queue,
     pub(crate) homes: Homes,
+    /// What it appends under.
+    pub(crate) epoch: Epoch,
 }
 
 /// An entity that takes commands.

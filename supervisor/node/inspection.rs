@@ -84,7 +84,7 @@ impl Node {
     #[must_use]
     pub fn readers(&self) -> Vec<ReaderView> {
         let durable = *self.runtime().journal.durable().borrow();
-        let views = self.0.progress.iter().map(|(name, progress)| ReaderView {
+        let views = self.0.progress.iter().chain(&self.0.outward).map(|(name, progress)| ReaderView {
             name: *name,
             lag: progress.lag(durable),
             error: progress.error(),

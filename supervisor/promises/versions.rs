@@ -1,11 +1,13 @@
 //! Code that changes over a history that does not.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Never;
 use crate::{
-    Aggregate, Context, Decision, Entity, Home, HomeKind, Kind, Name, Service, Upcaster, Value,
-    testing::World,
+    Aggregate, Context, Decision, Entity, Home, HomeKind, Kind, Name, Projection, Recorded, Rows, Service,
+    TierError, Unavailable, Upcaster, Value, testing::World,
 };
 
 const SIGN: Kind = Kind::new("test", "sign");
@@ -138,4 +140,62 @@ async fn events_of_every_old_version_apply_and_are_read_as_todays() {
     assert_eq!(world.read(sign).await.unwrap(), read(&["open", "late"], "red"));
     let versions: Vec<_> = world.memory.log().iter().map(|stored| stored.record.version).collect();
     assert_eq!(versions, [1, 1, 3]);
+}
+
+/// What a sign says; at another version, shouted; in another shape, with its length.
+#[derive(Debug)]
+struct Texts<const VERSION: u32, const LENGTHS: bool>;
+
+impl<const VERSION: u32, const LENGTHS: bool> Projection for Texts<VERSION, LENGTHS> {
+    const NAME: &'static str = "texts";
+    const VERSION: u32 = VERSION;
+
+    async fn project(event: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
+        let Some(OldEvent::Painted { text }) = event.of::<OldSign>() else {
+            return Ok(());
+        };
+        let text = if VERSION > 1 { text.to_uppercase() } else { text };
+        let key = event.id.to_be_bytes();
+        if LENGTHS {
+            rows.put(&key, event.home, &(text.len(), text))
+        } else {
+            rows.put(&key, event.home, &text)
+        }
+    }
+}
+
+fn with<const VERSION: u32, const LENGTHS: bool>() -> Vec<Service> {
+    vec![Service::new("test").aggregate::<OldSign>().projection::<Texts<VERSION, LENGTHS>>()]
+}
+
+#[tokio::test]
+async fn a_projection_of_another_version_is_rebuilt_by_itself() {
+    let mut world = World::new(with::<1, false>).await;
+    world.ask(Entity::<OldSign>::new(HOME, 1), "open".to_owned()).await.unwrap();
+    let texts = || async { world.node.rows::<Texts<1, false>, String>(&[], None, 9).await.unwrap() };
+    world.until(Duration::ZERO, || async { texts().await.len() == 1 }).await;
+    assert_eq!(texts().await[0].1, "open");
+
+    for _ in 0..2 {
+        world.upgrade(with::<2, false>).await;
+        let texts = || async { world.node.rows::<Texts<2, false>, String>(&[], None, 9).await.unwrap() };
+        world.until(Duration::ZERO, || async { texts().await.len() == 1 }).await;
+        assert_eq!(texts().await[0].1, "OPEN");
+    }
+}
+
+#[tokio::test]
+async fn a_projection_whose_rows_changed_their_shape_is_rebuilt_once_one_is_met() {
+    let mut world = World::new(with::<1, false>).await;
+    let sign = Entity::<OldSign>::new(HOME, 1);
+    world.ask(sign, "open".to_owned()).await.unwrap();
+    world.until(Duration::ZERO, || async { world.memory.rows("texts").len() == 1 }).await;
+
+    world.upgrade(with::<1, true>).await;
+
+    let texts = || async { world.node.rows::<Texts<1, true>, (usize, String)>(&[], None, 9).await };
+    world.until(Duration::ZERO, || async { world.node.readers().iter().all(|reader| reader.lag == 0) }).await;
+    assert_eq!(texts().await, Err(Unavailable::Behind), "rather than a list without it");
+    world.until(Duration::ZERO, || async { texts().await.is_ok_and(|texts| !texts.is_empty()) }).await;
+    assert_eq!(texts().await.unwrap()[0].1, (4, "open".to_owned()));
 }
