@@ -132,10 +132,12 @@ fn secret_name(kid: &str) -> String {
     format!("jwt/{kid}")
 }
 
-fn unavailable(refused: Refused<key_ring::Rejection>) -> Unavailable {
+fn unavailable<R>(refused: Refused<R>) -> Unavailable {
     match refused {
         Refused::Unavailable(why) => why,
-        Refused::Rejected(_) | Refused::KeyReused | Refused::Fault => Unavailable::NotWritten,
+        Refused::Rejected(_) | Refused::KeyReused | Refused::Poison | Refused::Fault => {
+            Unavailable::NotWritten
+        }
     }
 }
 

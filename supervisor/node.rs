@@ -4,6 +4,7 @@ mod inspection;
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -200,8 +201,11 @@ impl Node {
         &self,
         asking: &Asking,
         entity: Entity<A>,
-    ) -> Result<A::Reply, Refused<A::Rejection>> {
-        self.send(asking, entity, None, Message::Ask).await.map(|answered| answered.reply)
+    ) -> Result<A::Reply, Refused<Infallible>> {
+        match self.send(asking, entity, None, Message::Ask).await {
+            Ok(answered) => Ok(answered.reply),
+            Err(refused) => Err(refused.of_a_read()),
+        }
     }
 
     /// Gives a saga a command and waits until it has ended; the same key attaches again after the deadline.
