@@ -32,7 +32,7 @@ use crate::{
     residency::Residency,
     router::{Asking, Door, Doors, Written},
     runtime::{Runtime, Tasks},
-    topics::{Hub, Published, Subscription, Topic, history},
+    topics::{Hub, Position, Published, Subscription, Topic, history},
     tree::Root,
 };
 pub use inspection::{EntityView, KindCount, ReaderView};
@@ -319,12 +319,12 @@ impl Node {
     pub async fn history(
         &self,
         topic: Topic,
-        after: u64,
+        after: Position,
         limit: usize,
     ) -> Result<Vec<Published>, Unavailable> {
         let (mut events, mut position) = (Vec::new(), after);
         while events.len() < limit {
-            let page = history(&self.0.doors, topic, position).await?;
+            let page = history(&self.0.doors, topic, &position).await?;
             if page.is_at_end {
                 break;
             }
@@ -337,7 +337,7 @@ impl Node {
 
     /// Live events of a topic after a position, or from now on.
     #[must_use]
-    pub fn watch(&self, topic: Topic, after: Option<u64>) -> Subscription {
+    pub fn watch(&self, topic: Topic, after: Option<Position>) -> Subscription {
         Subscription::new(Arc::clone(&self.0.doors), Arc::clone(&self.0.hub), topic, after)
     }
 
