@@ -1,6 +1,10 @@
 //! `prognet`: everything under an organization platform's apps.
 
+mod backup;
 mod config;
+mod journal;
+mod keyring;
+mod report;
 mod serve;
 mod telemetry;
 
@@ -23,12 +27,18 @@ enum Command {
     /// Checks and shows settings.
     #[command(subcommand)]
     Config(config::Command),
+    Backup(backup::Backup),
+    Journal(journal::Journal),
+    Keyring(keyring::Keyring),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(given) => serve::run(given),
         Command::Config(command) => config::run(command).map_err(Into::into).and_then(|text| say(&text)),
+        Command::Backup(backup) => backup.run().and_then(|text| say(&text)),
+        Command::Journal(journal) => journal.run().and_then(|text| say(&text)),
+        Command::Keyring(keyring) => keyring.run().and_then(|text| say(&text)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

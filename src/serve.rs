@@ -6,6 +6,7 @@ use anyhow::Context;
 use prognet_config::Settings;
 use prognet_http::AuthSettings;
 use prognet_storage::{
+    Lsn,
     embedded::{EmbeddedJournal, SledTier},
     keyring::{Keyring, MasterKey},
 };
@@ -53,11 +54,18 @@ fn open(settings: &Settings) -> anyhow::Result<Parts> {
         );
     }
     let directory = data.join("keyring");
+    anyhow::ensure!(
+        opened.last == Lsn(0) || Keyring::is_in(&directory),
+        "the keyring is missing: `{}` is not there, and without it nothing in the journal can be read; bring it \
+         back, or restore a backup with `prognet backup restore --keyring`",
+        directory.display()
+    );
     let master = match &settings.storage.master_key {
         Some(key) => MasterKey::new(*key.expose()),
         None => MasterKey::in_directory(&directory)?,
     };
     let keyring = Arc::new(Keyring::open(&directory, &master)?);
+    journal.sync_first(Arc::clone(&keyring));
     let cache = settings.storage.tier_cache_bytes.0;
     let (tier, set_aside) = SledTier::open(&data.join("tier"), cache, Arc::clone(&keyring), opened.last)?;
     if let Some(why) = set_aside {

@@ -10,6 +10,7 @@
 
 mod api;
 mod auth;
+mod backup;
 mod config;
 mod durability;
 mod harness;
