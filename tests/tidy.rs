@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Who may use whom; no other arrow exists.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     (
         "Cargo.toml",
         &["prognet-actors", "prognet-http", "prognet-storage", "prognet-supervisor", "prognet-sdk"],
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("supervisor/Cargo.toml", &["prognet-storage"]),
     ("storage/Cargo.toml", &[]),
     ("sdk/rust/Cargo.toml", &[]),
+    ("benches/Cargo.toml", &["prognet-actors", "prognet-storage", "prognet-supervisor"]),
 ];
 
 fn root() -> &'static Path {
