@@ -2,16 +2,27 @@
 
 mod caller;
 mod cursor;
+mod gate;
+mod kept;
+mod keys;
 mod management;
+mod pages;
+mod passwords;
 mod problem;
+mod setup;
+mod tokens;
 mod v1;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
-use prognet_supervisor::Node;
+use prognet_supervisor::{Node, Unavailable};
 
-pub use caller::operator_token;
+pub use v1::sessions::AuthSettings;
 
 /// Where to listen and how much to take.
 #[derive(Debug, Clone)]
@@ -26,13 +37,21 @@ pub struct Settings {
     pub deadline: Duration,
     /// Items of a page.
     pub page_items_max: usize,
+    /// How long tokens and sessions last.
+    pub auth: AuthSettings,
 }
 
 /// What handlers share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) node: Node,
     pub(crate) settings: Settings,
+    /// What tokens name as their issuer.
+    pub(crate) issuer: String,
+    pub(crate) keys: keys::Keys,
+    pub(crate) gate: gate::Gate,
+    pub(crate) passwords: passwords::Passwords,
+    pub(crate) setup: setup::SetupLink,
 }
 
 /// A door that is open.
@@ -41,6 +60,8 @@ pub struct Serving {
     pub listen: SocketAddr,
     /// The management address, with the port it got.
     pub management: SocketAddr,
+    /// The one-time setup link, while there is no admin.
+    pub setup_link: Option<String>,
     /// Stops both.
     pub handles: Vec<ServerHandle>,
 }
@@ -54,12 +75,40 @@ impl std::fmt::Debug for Serving {
     }
 }
 
+/// Why a node does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// An address is taken, or not this machine's.
+    #[error("failed to listen")]
+    Listen(#[from] io::Error),
+    /// The entities behind the door do not answer.
+    #[error("failed to make the edge ready")]
+    Node(#[from] Unavailable),
+    /// argon2 does not work here.
+    #[error("failed to prepare for hashing passwords: {0}")]
+    Passwords(String),
+}
+
 /// Binds both doors and serves; needs a tokio runtime.
 ///
 /// # Errors
-/// When an address is taken.
-pub fn bind(settings: &Settings, node: &Node) -> io::Result<Serving> {
-    let edge = web::Data::new(Edge { node: node.clone(), settings: settings.clone() });
+/// When an address is taken, or the node is not able to sign and check tokens.
+pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError> {
+    let (public, management) = (TcpListener::bind(settings.listen)?, TcpListener::bind(settings.management)?);
+    let (listen, management_at) = (public.local_addr()?, management.local_addr()?);
+    let issuer = settings.auth.issuer.clone().unwrap_or_else(|| format!("http://{listen}"));
+    let edge = web::Data::new(Edge {
+        node: node.clone(),
+        settings: settings.clone(),
+        issuer,
+        keys: keys::Keys::default(),
+        gate: gate::Gate::default(),
+        passwords: passwords::Passwords::new(node)
+            .map_err(|error| BindError::Passwords(error.to_string()))?,
+        setup: setup::SetupLink::default(),
+    });
+    edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
+    let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
     let limit = settings.body_bytes_max;
     let public = {
         let edge = edge.clone();
@@ -72,19 +121,20 @@ pub fn bind(settings: &Settings, node: &Node) -> io::Result<Serving> {
         })
         .disable_signals()
         .shutdown_timeout(5)
-        .bind(settings.listen)?
+        .listen(public)?
     };
-    let management = HttpServer::new(move || App::new().app_data(edge.clone()).configure(management::routes))
-        .workers(1)
-        .disable_signals()
-        .bind(settings.management)?;
-    let address =
-        |addresses: Vec<SocketAddr>| addresses.first().copied().ok_or(io::ErrorKind::AddrNotAvailable);
-    let (listen, management_at) = (address(public.addrs())?, address(management.addrs())?);
+    let management = {
+        let edge = edge.clone();
+        HttpServer::new(move || App::new().app_data(edge.clone()).configure(management::routes))
+            .workers(1)
+            .disable_signals()
+            .listen(management)?
+    };
     let servers = [public.run(), management.run()];
     let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
     for server in servers {
         drop(tokio::task::spawn(server));
     }
-    Ok(Serving { listen, management: management_at, handles })
+    drop(tokio::task::spawn(keys::keep(edge)));
+    Ok(Serving { listen, management: management_at, setup_link, handles })
 }

@@ -4,11 +4,13 @@ use std::fmt;
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use prognet_actors::{
+    auth::{credential, session},
     tenancy::{found_tenant, tenant},
+    users::{account, reservation, set_up},
     values::Invalid,
 };
 use prognet_sdk::{FieldError, Problem as Wire};
-use prognet_supervisor::{Refused, Unavailable};
+use prognet_supervisor::{Refused, Timestamp, Unavailable};
 
 /// A failure on its way out.
 #[derive(Debug)]
@@ -40,6 +42,58 @@ impl Problem {
 
     pub(crate) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "auth/token", "A valid bearer token is needed")
+    }
+
+    /// One key, two requests.
+    fn key_reused() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "request/key-reused",
+            "The idempotency key was used with another request",
+        )
+    }
+
+    /// The caller sees it, and may not do this.
+    pub(crate) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "auth/forbidden", "You may not do this")
+    }
+
+    /// The session of the token is over.
+    pub(crate) fn session_ended() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "session/ended", "The session is over: sign in again")
+    }
+
+    /// There is no such tenant, or none for this caller: the two are one answer.
+    pub(crate) fn tenant_unknown() -> Self {
+        tenant::Rejection::Unknown.into()
+    }
+
+    /// The token's tenant lets nobody in.
+    pub(crate) fn tenant_suspended(
+        since: Timestamp,
+        reason: tenant::Reason,
+        until: Option<Timestamp>,
+    ) -> Self {
+        let reason = serde_json::to_value(reason).unwrap_or_default();
+        let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+        Self::new(StatusCode::FORBIDDEN, "tenant/suspended", "The tenant is suspended").detail(format!(
+            "suspended since {since}{until}, reason: {}",
+            reason.as_str().unwrap_or_default()
+        ))
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, for people.
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// What is wrong with which field.
+    pub(crate) fn errors(&self) -> &[FieldError] {
+        &self.errors
     }
 
     pub(crate) fn not_found() -> Self {
@@ -110,11 +164,7 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
     fn from(refused: Refused<R>) -> Self {
         match refused {
             Refused::Rejected(rejection) => rejection.into(),
-            Refused::KeyReused => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "request/key-reused",
-                "The idempotency key was used with another request",
-            ),
+            Refused::KeyReused => Self::key_reused(),
             Refused::Unavailable(why) => why.into(),
             Refused::Fault => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "node/fault", "Something is broken here")
@@ -138,13 +188,49 @@ impl From<tenant::Rejection> for Problem {
     }
 }
 
+impl From<session::Rejection> for Problem {
+    fn from(rejection: session::Rejection) -> Self {
+        let (status, code) = match rejection {
+            session::Rejection::Unknown => (StatusCode::NOT_FOUND, "session/unknown"),
+            session::Rejection::AlreadyOpen => (StatusCode::CONFLICT, "session/already-open"),
+        };
+        Self::new(status, code, "The session says no").detail(rejection)
+    }
+}
+
+impl From<account::Rejection> for Problem {
+    fn from(rejection: account::Rejection) -> Self {
+        match rejection {
+            account::Rejection::Unknown => {
+                Self::new(StatusCode::NOT_FOUND, "account/unknown", "There is no such account")
+            }
+            account::Rejection::AlreadyRegistered => Self::key_reused(),
+        }
+    }
+}
+
+impl From<credential::Rejection> for Problem {
+    fn from(credential::Rejection::AlreadyExists: credential::Rejection) -> Self {
+        Self::key_reused()
+    }
+}
+
+impl From<set_up::Rejection> for Problem {
+    fn from(set_up::Rejection::AlreadyDone: set_up::Rejection) -> Self {
+        Self::new(StatusCode::CONFLICT, "setup/done", "The platform has its first admin")
+    }
+}
+
+/// Reading a reservation is never refused by the domain.
+impl From<reservation::Rejection> for Problem {
+    fn from(_: reservation::Rejection) -> Self {
+        Self::new(StatusCode::CONFLICT, "reservation/taken", "Another holds it")
+    }
+}
+
 impl From<found_tenant::Rejection> for Problem {
     fn from(found_tenant::Rejection::AnotherPlan: found_tenant::Rejection) -> Self {
-        Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "request/key-reused",
-            "The idempotency key was used with another request",
-        )
+        Self::key_reused()
     }
 }
 

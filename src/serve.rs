@@ -31,15 +31,16 @@ pub(crate) fn run(
         body_bytes_max: 256 * 1024,
         deadline: Duration::from_secs(5),
         page_items_max: 200,
+        auth: prognet_http::AuthSettings::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let node =
             Node::start(parts, prognet_actors::services()).await.context("failed to start the node")?;
-        let serving = prognet_http::bind(&settings, &node).context("failed to listen")?;
-        write_operator_token(data, &node)?;
+        let serving = prognet_http::bind(&settings, &node).await?;
+        keep_setup_link(data, serving.setup_link.as_deref())?;
         tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
-        announce(&serving)?;
+        announce(&serving);
         stop_signal().await?;
         tracing::info!("stopping: finishing what was taken");
         let stopping = async {
@@ -85,20 +86,35 @@ fn open(data: &Path) -> anyhow::Result<Parts> {
     })
 }
 
-/// The operator's token, in a file only its owner reads.
-fn write_operator_token(data: &Path, node: &Node) -> anyhow::Result<()> {
-    let path = data.join("operator.token");
-    let token = prognet_http::operator_token(node)?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    writeln!(file, "{token}").with_context(|| format!("failed to write `{}`", path.display()))
+/// The setup link, in a file only its owner reads; none once the platform has an admin.
+fn keep_setup_link(data: &Path, link: Option<&str>) -> anyhow::Result<()> {
+    let path = data.join("setup.link");
+    let failed = || format!("failed to write `{}`", path.display());
+    // An old link is worth nothing, and its file may be somebody else's by now.
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(failed),
+    }
+    let Some(link) = link else { return Ok(()) };
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).with_context(failed)?;
+    writeln!(file, "{link}").with_context(failed)
 }
 
-/// Tells scripts where the doors are, one line each on standard output.
-fn announce(serving: &prognet_http::Serving) -> anyhow::Result<()> {
+/// Tells people and scripts where the doors are, one line each on standard output, which no log collects.
+fn announce(serving: &prognet_http::Serving) {
+    let mut text = format!("listening http://{}\nmanagement http://{}\n", serving.listen, serving.management);
+    if let Some(link) = &serving.setup_link {
+        text.push_str(&format!(
+            "setup {link}\n  (makes the first admin; good once, for 15 minutes; also in setup.link beside the data)\n"
+        ));
+    }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening http://{}", serving.listen)?;
-    writeln!(out, "management http://{}", serving.management)?;
-    Ok(out.flush()?)
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever started it has gone away; it serves all the same.
+        tracing::warn!(%error, "failed to say on standard output where the doors are");
+    }
 }
 
 async fn stop_signal() -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! A node as its users meet it: a process with a data directory, two doors, and a token in a file.
+//! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
 use std::{
     io::{BufRead, BufReader},
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -16,9 +17,12 @@ pub(crate) struct Node {
     data: PathBuf,
     url: String,
     management: String,
-    token: String,
+    tokens: Option<Tokens>,
     client: reqwest::Client,
 }
+
+/// The first admin of every node here.
+pub(crate) const ADMIN: (&str, &str) = ("ada@example.org", "correct horse battery");
 
 /// What came back.
 #[derive(Debug)]
@@ -48,12 +52,30 @@ impl Reply {
 }
 
 impl Node {
-    /// Starts one on a data directory, new or used; ports are the system's choice.
+    /// Starts one on a data directory, new or used; ports are the system's choice; the admin is signed in.
     pub(crate) fn start(data: &Path) -> Self {
+        Self::with(data, &[])
+    }
+
+    /// The same, with settings.
+    pub(crate) fn with(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut node = Self::run(data, settings);
+        node.tokens = Some(aside(admin(&node.client, &node.url, data)));
+        node
+    }
+
+    /// One without an admin.
+    pub(crate) fn empty(data: &Path) -> Self {
+        Self::run(data, &[])
+    }
+
+    fn run(data: &Path, settings: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
             .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("PROGNET_LOG", "warn")
+            .envs(settings.iter().copied())
+            .stderr(log(data))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -63,9 +85,18 @@ impl Node {
             line.strip_prefix(word).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
         };
         let (url, management) = (address("listening"), address("management"));
-        let token = std::fs::read_to_string(data.join("operator.token")).unwrap().trim().to_owned();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { process, data: data.to_owned(), url, management, token, client }
+        Self { process, data: data.to_owned(), url, management, tokens: None, client }
+    }
+
+    /// The admin's tokens.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        self.tokens.as_ref().expect("nobody is signed in on an empty node")
+    }
+
+    /// Where the API is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// kill -9, and start again on the same data.
@@ -87,9 +118,9 @@ impl Node {
         self.process.wait().unwrap();
     }
 
-    /// A request builder with the operator's token.
+    /// A request builder with the admin's token.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.tokens().access_token)
     }
 
     /// A request builder without a token.
@@ -103,6 +134,27 @@ impl Node {
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         reply(self.request(Method::POST, path).json(&body)).await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        reply(self.request(Method::DELETE, path)).await.unwrap()
+    }
+
+    /// Asks again until it is refused.
+    pub(crate) async fn until_refused(&self, path: &str) -> Reply {
+        for _ in 0..600 {
+            let answer = self.get(path).await;
+            if !answer.status.is_success() {
+                return answer;
+            }
+            pause().await;
+        }
+        panic!("never refused")
+    }
+
+    /// Lets the node's clock move on.
+    pub(crate) async fn a_moment_later(&self) {
+        pause().await;
     }
 
     pub(crate) async fn managed(&self, path: &str) -> (StatusCode, String) {
@@ -135,6 +187,36 @@ impl Drop for Node {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// Where a node's log goes: behind what it said before, beside its data.
+fn log(data: &Path) -> std::fs::File {
+    std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).unwrap()
+}
+
+/// Makes the first admin with the setup link, unless there is one, and signs them in.
+async fn admin(client: &reqwest::Client, url: &str, data: &Path) -> Tokens {
+    let (email, password) = ADMIN;
+    if let Ok(link) = std::fs::read_to_string(data.join("setup.link")) {
+        let token = link.trim().rsplit_once("token=").unwrap().1;
+        let body = json!({ "token": token, "email": email, "password": password, "name": "Ada" });
+        let made = reply(client.post(format!("{url}/v1/setup")).json(&body)).await.unwrap();
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+    let body = json!({ "email": email, "password": password });
+    let signed_in = reply(client.post(format!("{url}/v1/sessions")).json(&body)).await.unwrap();
+    serde_json::from_value(signed_in.ok()).unwrap()
+}
+
+/// Waits for a future from code that is not async, whatever runtime it is on.
+fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(work)
+        });
+        work.join().unwrap()
+    })
 }
 
 /// Between two looks at a condition.

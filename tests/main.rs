@@ -9,6 +9,8 @@
 )]
 
 mod api;
+mod auth;
 mod durability;
 mod harness;
+mod logs;
 mod tidy;

@@ -7,7 +7,7 @@ use actix_web::{
     web::{Bytes, Data, Path, Query},
 };
 use futures_util::stream;
-use prognet_actors::ids::TenantId;
+use prognet_actors::{auth::access::Right, ids::TenantId};
 use prognet_sdk::{EventPage, EventView};
 use prognet_supervisor::{Frame, HomeKind, Published, Topic};
 use serde::Deserialize;
@@ -15,22 +15,31 @@ use serde::Deserialize;
 use super::tenants::id;
 use crate::{Edge, caller::Caller, cursor, problem::Problem};
 
-/// What reading events may be asked.
+/// What reading a list from a place on may be asked.
 #[derive(Debug, Deserialize)]
 pub(crate) struct After {
-    after: Option<String>,
+    pub(crate) after: Option<String>,
     limit: Option<usize>,
+}
+
+impl After {
+    /// How many items the page may have.
+    pub(crate) fn limit(&self, edge: &Edge) -> usize {
+        self.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max)
+    }
 }
 
 /// What happened in a tenant, oldest first.
 pub(crate) async fn of_tenant(
-    _caller: Caller,
+    caller: Caller,
     tenant: Path<String>,
     page: Query<After>,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
-    let topic = Topic::Home(id(&tenant)?.home());
-    let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
+    let tenant = id(&tenant)?;
+    caller.may(Right::ReadEvents, tenant)?;
+    let topic = Topic::Home(tenant.home());
+    let limit = page.limit(&edge);
     let after = place(&edge, topic, page.after.as_deref())?.unwrap_or(0);
     let events = edge.node.history(topic, after, limit).await?;
     let data: Vec<_> = events.iter().map(|event| view(&edge, topic, event)).collect();
@@ -47,12 +56,12 @@ pub(crate) struct Watch {
 
 /// Events as they happen: `id` is the cursor, `Last-Event-ID` (or `after`) resumes behind one.
 pub(crate) async fn live(
-    _caller: Caller,
+    caller: Caller,
     watch: Query<Watch>,
     request: HttpRequest,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
-    let topic = topic(&watch.topic)?;
+    let topic = topic(&watch.topic, &caller)?;
     let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
     let after = place(&edge, topic, last.or(watch.after.as_deref()))?;
     let subscription = edge.node.watch(topic, after);
@@ -78,11 +87,18 @@ fn sse(edge: &Edge, topic: Topic, event: &Arc<Published>) -> String {
     format!("id: {}\nevent: {}\ndata: {data}\n\n", view.cursor, view.kind)
 }
 
-/// `system` or `tenant:ten_...`.
-fn topic(text: &str) -> Result<Topic, Problem> {
+/// `system` or `tenant:ten_...`, if the caller may watch it.
+fn topic(text: &str, caller: &Caller) -> Result<Topic, Problem> {
     match text.strip_prefix("tenant:") {
-        Some(tenant) => Ok(Topic::Home(id(tenant)?.home())),
-        None if text == "system" => Ok(Topic::System),
+        Some(tenant) => {
+            let tenant = id(tenant)?;
+            caller.may(Right::ReadEvents, tenant)?;
+            Ok(Topic::Home(tenant.home()))
+        }
+        None if text == "system" => {
+            caller.may_on_platform(Right::WatchPlatform)?;
+            Ok(Topic::System)
+        }
         None => Err(Problem::field("topic", "`system` or `tenant:` and a tenant's id")),
     }
 }
