@@ -1,5 +1,6 @@
 //! `prognet`: everything under an organization platform's apps.
 
+mod cli;
 mod serve;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
@@ -18,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Runs a node until SIGTERM or Ctrl-C.
     Serve(Serve),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 /// How a node runs.
@@ -38,7 +41,10 @@ struct Serve {
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(serve) = Arguments::parse().command;
+    let serve = match Arguments::parse().command {
+        Command::Serve(serve) => serve,
+        Command::Client(command) => return cli::run(command),
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(

@@ -10,7 +10,9 @@
 
 mod api;
 mod auth;
+mod cli;
 mod durability;
 mod harness;
 mod logs;
+mod readme;
 mod tidy;
