@@ -142,7 +142,7 @@ pub(crate) async fn no_route() -> Result<HttpResponse, Problem> {
 impl From<Unavailable> for Problem {
     fn from(why: Unavailable) -> Self {
         let status = match why {
-            Unavailable::Busy { limit: "entity" } => StatusCode::TOO_MANY_REQUESTS,
+            Unavailable::Busy { limit: "entity" | "home" } => StatusCode::TOO_MANY_REQUESTS,
             Unavailable::Busy { .. }
             | Unavailable::Deadline
             | Unavailable::StillRunning
@@ -165,6 +165,11 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
         match refused {
             Refused::Rejected(rejection) => rejection.into(),
             Refused::KeyReused => Self::key_reused(),
+            Refused::Poison => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "request/poison",
+                "The same request keeps failing and is refused for an hour",
+            ),
             Refused::Unavailable(why) => why.into(),
             Refused::Fault => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "node/fault", "Something is broken here")

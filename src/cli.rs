@@ -119,13 +119,13 @@ struct Usage(&'static str);
 fn complaint(error: &anyhow::Error) -> String {
     match error.downcast_ref::<Error>().and_then(Error::problem) {
         Some(problem) => refusal(problem),
-        None => format!("error: {error:#}\n"),
+        None => format!("prognet: {error:#}\n"),
     }
 }
 
 fn refusal(problem: &Problem) -> String {
     let Problem { kind, title, status, detail, errors, request_id } = problem;
-    let mut text = format!("error: {title} ({status})\n");
+    let mut text = format!("prognet: {title} ({status})\n");
     if !detail.is_empty() {
         text.push_str(&format!("  {detail}\n"));
     }

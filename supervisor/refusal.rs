@@ -11,6 +11,9 @@ pub enum Refused<R> {
     /// The same idempotency key was used with another command.
     #[error("the idempotency key was used with another command")]
     KeyReused,
+    /// The same command made its entity panic again and again: it is refused for an hour, nothing changed.
+    #[error("the command keeps failing")]
+    Poison,
     /// Try again.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub(crate) struct Node {
     process: Child,
     data: PathBuf,
+    settings: Vec<(String, String)>,
     url: String,
     management: String,
     tokens: Option<Tokens>,
@@ -77,7 +78,7 @@ impl Node {
         let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
             .args(["serve", "--listen", listen, "--management", "127.0.0.1:0", "--data"])
             .arg(data)
-            .env("PROGNET_LOG", "warn")
+            .env("PROGNET_LOG_FILTER", "warn")
             .envs(settings.iter().copied())
             .stderr(log(data))
             .stdout(Stdio::piped())
@@ -90,7 +91,9 @@ impl Node {
         };
         let (url, management) = (address("listening"), address("management"));
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { process, data: data.to_owned(), url, management, tokens: None, client }
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { process, data: data.to_owned(), settings, url, management, tokens: None, client }
     }
 
     /// The admin's tokens.
@@ -107,7 +110,9 @@ impl Node {
     pub(crate) fn kill_and_restart(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        Self::start(&self.data)
+        let settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::with(&self.data, &settings)
     }
 
     /// The same, behind the same door, as those expect who hold a URL of it.

@@ -11,6 +11,7 @@
 mod api;
 mod auth;
 mod cli;
+mod config;
 mod durability;
 mod harness;
 mod logs;
