@@ -234,6 +234,17 @@ fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
     })
 }
 
+/// Looks again until it is so.
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        pause().await;
+    }
+    panic!("it never was so")
+}
+
 /// Between two looks at a condition.
 async fn pause() {
     let mut tick = tokio::time::interval(Duration::from_millis(20));

@@ -80,7 +80,12 @@ impl Error {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Problem { problem, .. } => Some(problem),
-            Self::Transport(_) | Self::Answer(_) | Self::Stream | Self::Ended | Self::Url(_) | Self::Tokens(_) => None,
+            Self::Transport(_)
+            | Self::Answer(_)
+            | Self::Stream
+            | Self::Ended
+            | Self::Url(_)
+            | Self::Tokens(_) => None,
         }
     }
 
@@ -97,7 +102,12 @@ impl Error {
     const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Problem { retry_after, .. } => *retry_after,
-            Self::Transport(_) | Self::Answer(_) | Self::Stream | Self::Ended | Self::Url(_) | Self::Tokens(_) => None,
+            Self::Transport(_)
+            | Self::Answer(_)
+            | Self::Stream
+            | Self::Ended
+            | Self::Url(_)
+            | Self::Tokens(_) => None,
         }
     }
 }
@@ -193,11 +203,8 @@ impl Client {
     async fn retried(&self, request: &Request, is_admitted: bool) -> Result<Vec<u8>, Error> {
         let (began, mut attempts) = (Instant::now(), 0);
         loop {
-            let response = if is_admitted {
-                self.admitted(request).await
-            } else {
-                self.attempt(request, None).await
-            };
+            let response =
+                if is_admitted { self.admitted(request).await } else { self.attempt(request, None).await };
             let answer = match response {
                 Ok(response) => response.bytes().await.map_err(Error::Transport),
                 Err(error) => Err(error),

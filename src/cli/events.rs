@@ -18,7 +18,9 @@ use super::{Options, tenant_id};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Prints events as they happen, until it is stopped; a lost connection is made again where it broke.
-    #[command(after_help = "Examples:\n  prognet events tail\n  prognet events tail --tenant ten_... --after CURSOR -o json")]
+    #[command(
+        after_help = "Examples:\n  prognet events tail\n  prognet events tail --tenant ten_... --after CURSOR -o json"
+    )]
     Tail {
         /// Only those of this tenant.
         #[arg(long, value_parser = tenant_id)]
@@ -71,7 +73,8 @@ async fn tail(topic: &Topic, after: Option<String>, options: &Options) -> anyhow
             Live::Event(event) => options.print(&event, line)?,
             Live::Gap => {
                 let gap = LiveFrame::Gap { topic: topic.to_string() };
-                options.print(&gap, |_| "(a gap: events were lost here; read the state again)\n".to_owned())?;
+                options
+                    .print(&gap, |_| "(a gap: events were lost here; read the state again)\n".to_owned())?;
             }
             // Standard output is for events alone.
             Live::Interrupted(why) => {

@@ -58,9 +58,8 @@ pub(crate) struct Plain {
 
 impl Setup {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let link = fs::read_to_string(&self.link_file).with_context(|| {
-            format!("failed to read the setup link in `{}`", self.link_file.display())
-        })?;
+        let link = fs::read_to_string(&self.link_file)
+            .with_context(|| format!("failed to read the setup link in `{}`", self.link_file.display()))?;
         let link = link.trim();
         let token = link.rsplit_once("token=").map_or(link, |(_, token)| token).to_owned();
         let password = new_password()?;
@@ -68,7 +67,10 @@ impl Setup {
         let done = Client::new(&self.options.url)?.set_up(&wanted).await?;
         let email = wanted.email;
         self.options.print(&done, |done| {
-            format!("made {email} the platform's first admin ({})\nnow: prognet login --email {email}\n", done.account)
+            format!(
+                "made {email} the platform's first admin ({})\nnow: prognet login --email {email}\n",
+                done.account
+            )
         })
     }
 }
@@ -81,7 +83,8 @@ impl Login {
             None => return Err(Usage("without a terminal, --email is needed").into()),
         };
         let sign_in = SignIn { email: email.clone(), password: password("Password: ")?, tenant: None };
-        let client = Client::new(&self.options.url)?.keeping(Box::new(Credentials::of(&self.options.url)?))?;
+        let client =
+            Client::new(&self.options.url)?.keeping(Box::new(Credentials::of(&self.options.url)?))?;
         let tokens = client.sign_in(&sign_in).await?;
         let url = &self.options.url;
         self.options.print(&tokens, |_| format!("signed in to {url} as {email}\n"))

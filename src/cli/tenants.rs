@@ -54,7 +54,9 @@ pub(crate) enum Command {
         if_version: Option<u64>,
     },
     /// Suspends a tenant: its tokens are refused, nothing is deleted.
-    #[command(after_help = "Example:\n  prognet tenants suspend ten_... --reason nonpayment --until 2030-01-01T00:00:00Z")]
+    #[command(
+        after_help = "Example:\n  prognet tenants suspend ten_... --reason nonpayment --until 2030-01-01T00:00:00Z"
+    )]
     Suspend {
         #[command(flatten)]
         one: One,

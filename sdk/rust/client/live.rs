@@ -5,7 +5,7 @@ use std::{collections::VecDeque, fmt};
 use futures_util::{Stream, stream};
 use reqwest::{
     Response,
-    header::{HeaderValue, ACCEPT},
+    header::{ACCEPT, HeaderValue},
 };
 
 use super::{

@@ -52,12 +52,17 @@ fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn reply(status: u16, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status} X\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status} X\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn tenant() -> String {
     let (id, status, at) = ("ten_1", "active", "2026-01-01T00:00:00Z");
-    format!(r#"{{"id":"{id}","name":"Acme","slug":"acme","status":"{status}","version":1,"created_at":"{at}"}}"#)
+    format!(
+        r#"{{"id":"{id}","name":"Acme","slug":"acme","status":"{status}","version":1,"created_at":"{at}"}}"#
+    )
 }
 
 fn tokens(access: &str) -> String {
