@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Who may use whom; no other arrow exists.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "Cargo.toml",
         &[
