@@ -1,12 +1,12 @@
 //! Every failure becomes one RFC 9457 answer, here.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use prognet_actors::{
     auth::{credential, session},
     tenancy::{found_tenant, tenant},
-    users::{account, reservation, set_up},
+    users::{account, set_up},
     values::Invalid,
 };
 use prognet_sdk::{FieldError, Problem as Wire};
@@ -226,10 +226,10 @@ impl From<set_up::Rejection> for Problem {
     }
 }
 
-/// Reading a reservation is never refused by the domain.
-impl From<reservation::Rejection> for Problem {
-    fn from(_: reservation::Rejection) -> Self {
-        Self::new(StatusCode::CONFLICT, "reservation/taken", "Another holds it")
+/// A read is never refused by the domain.
+impl From<Infallible> for Problem {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

@@ -1,6 +1,7 @@
 //! `prognet`: everything under an organization platform's apps.
 
 mod backup;
+mod cli;
 mod config;
 mod journal;
 mod keyring;
@@ -30,11 +31,14 @@ enum Command {
     Backup(backup::Backup),
     Journal(journal::Journal),
     Keyring(keyring::Keyring),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(given) => serve::run(given),
+        Command::Client(command) => return cli::run(command),
         Command::Config(command) => config::run(command).map_err(Into::into).and_then(|text| say(&text)),
         Command::Backup(backup) => backup.run().and_then(|text| say(&text)),
         Command::Journal(journal) => journal.run().and_then(|text| say(&text)),

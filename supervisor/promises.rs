@@ -4,6 +4,7 @@ mod crashes;
 mod entities;
 mod limits;
 mod readers;
+mod topics;
 mod versions;
 
 use std::{

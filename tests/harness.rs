@@ -60,19 +60,23 @@ impl Node {
 
     /// The same, with settings.
     pub(crate) fn with(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut node = Self::run(data, settings);
+        Self::at(data, "127.0.0.1:0", settings)
+    }
+
+    fn at(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+        let mut node = Self::run(data, listen, settings);
         node.tokens = Some(aside(admin(&node.client, &node.url, data)));
         node
     }
 
     /// One without an admin.
     pub(crate) fn empty(data: &Path) -> Self {
-        Self::run(data, &[])
+        Self::run(data, "127.0.0.1:0", &[])
     }
 
-    fn run(data: &Path, settings: &[(&str, &str)]) -> Self {
+    fn run(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", listen, "--management", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("PROGNET_LOG_FILTER", "warn")
             .envs(settings.iter().copied())
@@ -109,6 +113,12 @@ impl Node {
         let settings: Vec<_> =
             self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         Self::with(&self.data, &settings)
+    }
+
+    /// The same, behind the same door, as those expect who hold a URL of it.
+    pub(crate) fn kill_and_restart_in_place(mut self) -> Self {
+        self.kill();
+        Self::at(&self.data, self.url.trim_start_matches("http://"), &[])
     }
 
     /// SIGTERM; returns the exit code.
@@ -222,6 +232,17 @@ fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
         });
         work.join().unwrap()
     })
+}
+
+/// Looks again until it is so.
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        pause().await;
+    }
+    panic!("it never was so")
 }
 
 /// Between two looks at a condition.

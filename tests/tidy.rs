@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("supervisor/Cargo.toml", &["prognet-storage"]),
     ("storage/Cargo.toml", &[]),
     ("sdk/rust/Cargo.toml", &[]),
+    ("benches/Cargo.toml", &["prognet-actors", "prognet-storage", "prognet-supervisor"]),
 ];
 
 fn root() -> &'static Path {
