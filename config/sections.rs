@@ -264,11 +264,9 @@ mod tests {
         assert_eq!(origin("http.listen").as_deref(), Some("PROGNET_HTTP_LISTEN"));
         assert_eq!(origin("http.grace").as_deref(), Some("default"));
 
-        let flags = Sources::default().environment([("PROGNET_LISTEN".into(), "127.0.0.1:2".into())]).flag(
-            "--listen",
-            "http.listen",
-            Some("127.0.0.1:3".to_owned()),
-        );
+        let flags = Sources::default()
+            .environment([("PROGNET_HTTP_LISTEN".into(), "127.0.0.1:2".into())])
+            .flag("--listen", "http.listen", Some("127.0.0.1:3".to_owned()));
         assert_eq!(Settings::load(flags).unwrap().http.listen.port(), 3);
     }
 

@@ -92,13 +92,6 @@ impl fmt::Display for Error {
 /// Variables with our prefix that are not settings of a node: those of the client commands.
 const NOT_SETTINGS: [&str; 4] = ["PROGNET_URL", "PROGNET_TOKEN", "PROGNET_EMAIL", "PROGNET_PASSWORD"];
 const PREFIX: &str = "PROGNET_";
-/// The settings that are typed most have short names too.
-const SHORT: [(&str, &str); 4] = [
-    ("PROGNET_DATA", "storage.data"),
-    ("PROGNET_LISTEN", "http.listen"),
-    ("PROGNET_MANAGEMENT", "http.management"),
-    ("PROGNET_LOG", "log.filter"),
-];
 /// A file is read from here if none is named, and it is there.
 const USUAL_FILE: &str = "prognet.toml";
 
@@ -215,9 +208,7 @@ fn is_section(name: &str) -> bool {
 }
 
 fn key_of(variable: &str) -> Option<&'static str> {
-    let short = SHORT.iter().find(|(name, _)| *name == variable).map(|(_, key)| *key);
-    short
-        .or_else(|| crate::Settings::keys().iter().find(|key| key.variable() == variable).map(|key| key.name))
+    crate::Settings::keys().iter().find(|key| key.variable() == variable).map(|key| key.name)
 }
 
 fn words_of(variable: &str) -> String {

@@ -1,12 +1,12 @@
 //! Every failure becomes one RFC 9457 answer, here.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use prognet_actors::{
     auth::{credential, session},
     tenancy::{found_tenant, tenant},
-    users::{account, reservation, set_up},
+    users::{account, set_up},
     values::Invalid,
 };
 use prognet_sdk::{FieldError, Problem as Wire};
@@ -142,7 +142,7 @@ pub(crate) async fn no_route() -> Result<HttpResponse, Problem> {
 impl From<Unavailable> for Problem {
     fn from(why: Unavailable) -> Self {
         let status = match why {
-            Unavailable::Busy { limit: "entity" } => StatusCode::TOO_MANY_REQUESTS,
+            Unavailable::Busy { limit: "entity" | "home" } => StatusCode::TOO_MANY_REQUESTS,
             Unavailable::Busy { .. }
             | Unavailable::Deadline
             | Unavailable::StillRunning
@@ -165,6 +165,11 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
         match refused {
             Refused::Rejected(rejection) => rejection.into(),
             Refused::KeyReused => Self::key_reused(),
+            Refused::Poison => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "request/poison",
+                "The same request keeps failing and is refused for an hour",
+            ),
             Refused::Unavailable(why) => why.into(),
             Refused::Fault => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "node/fault", "Something is broken here")
@@ -221,10 +226,10 @@ impl From<set_up::Rejection> for Problem {
     }
 }
 
-/// Reading a reservation is never refused by the domain.
-impl From<reservation::Rejection> for Problem {
-    fn from(_: reservation::Rejection) -> Self {
-        Self::new(StatusCode::CONFLICT, "reservation/taken", "Another holds it")
+/// A read is never refused by the domain.
+impl From<Infallible> for Problem {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

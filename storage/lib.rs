@@ -4,6 +4,7 @@
 //! `embedded.rs`. Everything but the journal and the keyring can be thrown away and is rebuilt.
 
 mod address;
+pub mod backup;
 pub mod codec;
 pub mod embedded;
 pub mod journal;

@@ -1,12 +1,12 @@
 //! The runtime beneath the domain: supervised, event-sourced actors, activated on demand.
 //!
-//! The contracts (`aggregate.rs`, `projection.rs`, `service.rs`) are what the domain is written against;
+//! The contracts (`aggregate.rs`, `projection.rs`, `reader.rs`, `service.rs`) are what the domain is written against;
 //! `node.rs` is what the edge holds; the rest is machinery, the same for every feature:
 //!
 //! ```text
 //! node ▸ router ──permit──▶ tree ▸ region ▸ shard ▸ entity ──batch──▶ journal
 //!                                                                       │ durable tail
-//!                              readers (projections) ◀── effects ◀── topics
+//!                                     readers: projections ◀ outward ◀ effects ◀ topics
 //! ```
 
 mod aggregate;
@@ -16,12 +16,15 @@ mod entity;
 mod limits;
 mod node;
 mod permits;
+mod poison;
 mod projection;
 #[cfg(test)]
 mod promises;
+mod reader;
 mod readers;
 mod refusal;
 mod region;
+mod residency;
 mod restart;
 mod router;
 mod runtime;
@@ -34,10 +37,13 @@ mod tree;
 pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Timestamp};
 pub use limits::Limits;
-pub use node::{Answered, EntityView, KindCount, Node, Parts, StartError};
-pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, snapshots::TierError};
+pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
+pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, codec::Upcaster, snapshots::TierError};
 pub use projection::{Projection, Recorded, Rows};
+pub use reader::{Reader, ReaderError};
 pub use refusal::{Refused, Unavailable};
+/// The body of an event as upcasters see it.
+pub use rmpv::Value;
 pub use router::{Asking, Written};
 pub use service::Service;
-pub use topics::{Frame, Published, Subscription, Topic};
+pub use topics::{Frame, Position, Published, Subscription, Topic};

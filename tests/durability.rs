@@ -8,10 +8,10 @@ use tokio::sync::Mutex;
 
 use crate::harness::{Node, reply};
 
-/// Kills; `PROGNET_ROUNDS=1000` makes a long run of it.
+/// Kills; `KILL_ROUNDS=1000` makes a long run of it.
 fn rounds() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
-    let rounds = std::env::var("PROGNET_ROUNDS");
+    let rounds = std::env::var("KILL_ROUNDS");
     rounds.ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
 }
 

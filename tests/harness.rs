@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub(crate) struct Node {
     process: Child,
     data: PathBuf,
+    settings: Vec<(String, String)>,
     url: String,
     management: String,
     tokens: Option<Tokens>,
@@ -59,21 +60,25 @@ impl Node {
 
     /// The same, with settings.
     pub(crate) fn with(data: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut node = Self::run(data, settings);
+        Self::at(data, "127.0.0.1:0", settings)
+    }
+
+    fn at(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+        let mut node = Self::run(data, listen, settings);
         node.tokens = Some(aside(admin(&node.client, &node.url, data)));
         node
     }
 
     /// One without an admin.
     pub(crate) fn empty(data: &Path) -> Self {
-        Self::run(data, &[])
+        Self::run(data, "127.0.0.1:0", &[])
     }
 
-    fn run(data: &Path, settings: &[(&str, &str)]) -> Self {
+    fn run(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
+            .args(["serve", "--listen", listen, "--management", "127.0.0.1:0", "--data"])
             .arg(data)
-            .env("PROGNET_LOG", "warn")
+            .env("PROGNET_LOG_FILTER", "warn")
             .envs(settings.iter().copied())
             .stderr(log(data))
             .stdout(Stdio::piped())
@@ -86,7 +91,9 @@ impl Node {
         };
         let (url, management) = (address("listening"), address("management"));
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { process, data: data.to_owned(), url, management, tokens: None, client }
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { process, data: data.to_owned(), settings, url, management, tokens: None, client }
     }
 
     /// The admin's tokens.
@@ -103,7 +110,15 @@ impl Node {
     pub(crate) fn kill_and_restart(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        Self::start(&self.data)
+        let settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::with(&self.data, &settings)
+    }
+
+    /// The same, behind the same door, as those expect who hold a URL of it.
+    pub(crate) fn kill_and_restart_in_place(mut self) -> Self {
+        self.kill();
+        Self::at(&self.data, self.url.trim_start_matches("http://"), &[])
     }
 
     /// SIGTERM; returns the exit code.
@@ -217,6 +232,17 @@ fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
         });
         work.join().unwrap()
     })
+}
+
+/// Looks again until it is so.
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        pause().await;
+    }
+    panic!("it never was so")
 }
 
 /// Between two looks at a condition.

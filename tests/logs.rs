@@ -9,7 +9,7 @@ use crate::harness::{ADMIN, Node, reply};
 #[tokio::test]
 async fn no_log_names_a_secret_an_address_a_token_or_a_body() {
     let data = tempfile::tempdir().unwrap();
-    let node = Node::with(data.path(), &[("PROGNET_LOG", "debug,prognet=trace")]);
+    let node = Node::with(data.path(), &[("PROGNET_LOG_FILTER", "debug,prognet=trace")]);
     let link = std::fs::read_to_string(data.path().join("setup.link")).unwrap();
     let setup_token = link.trim().rsplit_once("token=").unwrap().1.to_owned();
     let tenant = node.tenant("canary-slug").await;

@@ -10,7 +10,11 @@
 
 mod api;
 mod auth;
+mod backup;
+mod cli;
+mod config;
 mod durability;
 mod harness;
 mod logs;
+mod readme;
 mod tidy;

@@ -3,16 +3,25 @@
 use std::{fs, path::Path};
 
 /// Who may use whom; no other arrow exists.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "Cargo.toml",
-        &["prognet-actors", "prognet-http", "prognet-storage", "prognet-supervisor", "prognet-sdk"],
+        &[
+            "prognet-actors",
+            "prognet-config",
+            "prognet-http",
+            "prognet-storage",
+            "prognet-supervisor",
+            "prognet-sdk",
+        ],
     ),
+    ("config/Cargo.toml", &[]),
     ("http/Cargo.toml", &["prognet-actors", "prognet-sdk", "prognet-supervisor"]),
     ("actors/Cargo.toml", &["prognet-supervisor"]),
     ("supervisor/Cargo.toml", &["prognet-storage"]),
     ("storage/Cargo.toml", &[]),
     ("sdk/rust/Cargo.toml", &[]),
+    ("benches/Cargo.toml", &["prognet-actors", "prognet-storage", "prognet-supervisor"]),
 ];
 
 fn root() -> &'static Path {

@@ -9,7 +9,7 @@ use actix_web::{
 use futures_util::stream;
 use prognet_actors::{auth::access::Right, ids::TenantId};
 use prognet_sdk::{EventPage, EventView};
-use prognet_supervisor::{Frame, HomeKind, Published, Topic};
+use prognet_supervisor::{Frame, HomeKind, Position, Published, Topic};
 use serde::Deserialize;
 
 use super::tenants::id;
@@ -40,7 +40,7 @@ pub(crate) async fn of_tenant(
     caller.may(Right::ReadEvents, tenant)?;
     let topic = Topic::Home(tenant.home());
     let limit = page.limit(&edge);
-    let after = place(&edge, topic, page.after.as_deref())?.unwrap_or(0);
+    let after = place(&edge, topic, page.after.as_deref())?.unwrap_or_default();
     let events = edge.node.history(topic, after, limit).await?;
     let data: Vec<_> = events.iter().map(|event| view(&edge, topic, event)).collect();
     let next = data.last().filter(|_| data.len() == limit).map(|event| event.cursor.clone());
@@ -111,11 +111,11 @@ fn list(topic: Topic) -> String {
     }
 }
 
-fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Option<u64>, Problem> {
+fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Option<Position>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let place = cursor::read(&edge.node, &list(topic), text)?;
-    let place = place.try_into().map_err(|_why| Problem::field("after", "a cursor of this topic"))?;
-    Ok(Some(u64::from_be_bytes(place)))
+    let position = Position::from_bytes(&place);
+    position.map(Some).ok_or_else(|| Problem::field("after", "a cursor of this topic"))
 }
 
 fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
@@ -124,7 +124,7 @@ fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
         HomeKind::Account | HomeKind::Platform => format!("{:032x}", event.id),
     };
     EventView {
-        cursor: cursor::write(&edge.node, &list(topic), &event.position.to_be_bytes()),
+        cursor: cursor::write(&edge.node, &list(topic), &event.position.to_bytes()),
         kind: event.kind.clone(),
         id,
         at: event.at.to_string(),
