@@ -143,7 +143,7 @@ impl SledTier {
                 *opened = Opened { db, keyring: Arc::clone(&opened.keyring), is_fresh: true };
             }
             Err(why) => {
-                tracing::error!(%damage, why, "the rebuildable tier is damaged, and no fresh one opens")
+                tracing::error!(%damage, why, "the rebuildable tier is damaged, and no fresh one opens");
             }
         }
     }
