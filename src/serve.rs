@@ -18,7 +18,7 @@ use crate::{config::Given, telemetry};
 /// Runs a node until it is told to stop.
 pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     let settings = given.load()?;
-    telemetry::start(&settings.log)?;
+    telemetry::start(&settings)?;
     let parts = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -102,11 +102,11 @@ fn edge(settings: &Settings) -> prognet_http::Settings {
     prognet_http::Settings {
         listen: http.listen,
         management: http.management,
-        body_bytes_max: usize::try_from(http.body_bytes_max.0).unwrap_or(usize::MAX),
+        body_bytes_max: http.body_bytes_max.in_memory(),
         deadline: http.deadline,
         page_items_max: http.page_items_max,
         auth: AuthSettings {
-            issuer: http.public_url.clone(),
+            issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),
             access_lasts: auth.access_token_life,
             refresh_idle: auth.refresh_idle,
             refresh_lasts: auth.refresh_life,
