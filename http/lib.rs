@@ -1,16 +1,19 @@
-//! The edge: HTTP and SSE. Handlers prove the right, parse into types, ask, and answer.
+//! The edge: HTTP, WebSocket and SSE. Handlers prove the right, parse into types, ask, and answer.
 
 mod caller;
 mod cursor;
 mod gate;
+mod input;
 mod kept;
 mod keys;
 mod management;
 mod pages;
 mod passwords;
 mod problem;
+mod request;
 mod setup;
 mod tokens;
+mod traffic;
 mod v1;
 
 use std::{
@@ -19,10 +22,16 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use prognet_supervisor::{Node, Unavailable};
 
 pub use v1::sessions::AuthSettings;
+
+/// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
+/// so that it is they who close and no request is lost in between.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the head of a request may take to arrive, and a closed connection to go.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to listen and how much to take.
 #[derive(Debug, Clone)]
@@ -33,12 +42,36 @@ pub struct Settings {
     pub management: SocketAddr,
     /// Bytes of a body.
     pub body_bytes_max: usize,
+    /// Bytes of all headers of a request together.
+    pub header_bytes_max: usize,
     /// Time a request may take.
     pub deadline: Duration,
+    /// Requests served at once; one more is answered 503 at once.
+    pub in_flight_max: usize,
+    /// Connections held at once; more wait to be taken.
+    pub connections_max: usize,
     /// Items of a page.
     pub page_items_max: usize,
     /// How long tokens and sessions last.
     pub auth: AuthSettings,
+}
+
+impl Settings {
+    /// What a laptop and a small server are happy with, on these addresses.
+    #[must_use]
+    pub fn new(listen: SocketAddr, management: SocketAddr) -> Self {
+        Self {
+            listen,
+            management,
+            body_bytes_max: 256 * 1024,
+            header_bytes_max: 32 * 1024,
+            deadline: Duration::from_secs(5),
+            in_flight_max: 2_000,
+            connections_max: 20_000,
+            page_items_max: 200,
+            auth: AuthSettings::default(),
+        }
+    }
 }
 
 /// What handlers share.
@@ -52,6 +85,7 @@ pub(crate) struct Edge {
     pub(crate) gate: gate::Gate,
     pub(crate) passwords: passwords::Passwords,
     pub(crate) setup: setup::SetupLink,
+    pub(crate) traffic: traffic::Traffic,
 }
 
 /// A door that is open.
@@ -106,19 +140,28 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         passwords: passwords::Passwords::new(node)
             .map_err(|error| BindError::Passwords(error.to_string()))?,
         setup: setup::SetupLink::default(),
+        traffic: traffic::Traffic::default(),
     });
     edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
     let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
     let limit = settings.body_bytes_max;
     let public = {
         let edge = edge.clone();
+        // Connections are limited per worker.
+        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         HttpServer::new(move || {
             App::new()
                 .app_data(edge.clone())
                 .app_data(web::PayloadConfig::new(limit))
                 .configure(v1::routes)
                 .default_service(web::to(problem::no_route))
+                .wrap(from_fn(request::attend))
         })
+        .workers(workers)
+        .max_connections(settings.connections_max.div_ceil(workers))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(HEAD_TIMEOUT)
         .disable_signals()
         .shutdown_timeout(5)
         .listen(public)?

@@ -25,14 +25,7 @@ pub(crate) fn run(
     grace: Duration,
 ) -> anyhow::Result<()> {
     let parts = open(data)?;
-    let settings = Settings {
-        listen,
-        management,
-        body_bytes_max: 256 * 1024,
-        deadline: Duration::from_secs(5),
-        page_items_max: 200,
-        auth: prognet_http::AuthSettings::default(),
-    };
+    let settings = Settings::new(listen, management);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let node =

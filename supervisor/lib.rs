@@ -32,7 +32,7 @@ mod topics;
 mod tree;
 
 pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
-pub use clock::{Clock, Timestamp};
+pub use clock::{Clock, Stopwatch, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, StartError};
 pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, snapshots::TierError};
