@@ -138,7 +138,7 @@ settings! {
         /// Entities running at once; the one not used for longest leaves first. Each takes about 11 KB.
         resident_max: usize = "50000";
         /// What the entities running at once may weigh, by estimate: the other bound of the same kind.
-        resident_bytes: Bytes = "1GiB";
+        resident_bytes: Bytes = "768MiB";
         /// Records between two snapshots of an entity: fewer mean faster starts, more writing.
         snapshot_every: usize = "100";
         /// Commands that may wait for one entity; more are answered 429.

@@ -153,6 +153,8 @@ pub(crate) async fn keep(edge: Data<Edge>) {
 }
 
 /// The public keys (RFC 7517), for whoever checks tokens without asking.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "sessions",
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = serde_json::Value)), security(()))]
 pub(crate) async fn jwks(edge: Data<Edge>) -> HttpResponse {
     let known = edge.keys.known();
     let keys: Vec<_> = key_ring::shown(&known.ring, edge.node.clock().now())

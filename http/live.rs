@@ -7,7 +7,7 @@ use std::{convert::Infallible, time::Duration};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header,
-    web::{Bytes, Data, Query},
+    web::{Bytes, Data},
 };
 use futures_util::{StreamExt, stream};
 use prognet_actors::{
@@ -18,13 +18,16 @@ use prognet_sdk::EventView;
 use prognet_supervisor::{Frame, HomeKind, Position, Published, Subscription, Topic};
 use serde::Deserialize;
 use tokio::{sync::watch, time::Interval};
+use utoipa::IntoParams;
 
 use crate::{
     Edge,
     caller::{Caller, denied},
     cursor,
+    input::Query,
     problem::Problem,
     tokens::Claims,
+    v1::Problems,
 };
 
 /// How often an open stream asks whether its caller still stands; 5 s are promised.
@@ -33,10 +36,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOKS_PER_SIGN: u32 = 7;
 
 /// What a live stream may be asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Watch {
+    /// `system`, `tenant:ten_...` or `account:acc_...`.
     topic: String,
+    /// Resumes behind this cursor; without one the stream begins with what comes next.
     after: Option<String>,
 }
 
@@ -44,9 +50,11 @@ pub(crate) struct Watch {
 ///
 /// The stream ends with `event: closed` and a problem once the caller's token stands no longer, and begins
 /// with `event: gap` if the cursor is not of this log: read the state again then.
+#[utoipa::path(get, path = "/v1/live/sse", tag = "events", params(Watch, ("Last-Event-ID" = Option<String>, Header, description = "Resumes behind this cursor")),
+    responses((status = 200, description = "Server-sent events; each has an `EventView` as its data", body = EventView, content_type = "text/event-stream"), Problems))]
 pub(crate) async fn sse(
     caller: Caller,
-    watch: Query<Watch>,
+    Query(watch): Query<Watch>,
     request: HttpRequest,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {

@@ -5,8 +5,11 @@ use std::sync::LazyLock;
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
+    web::Path,
 };
-use minijinja::{Environment, UndefinedBehavior, Value};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
+
+use crate::problem::{PAGES, Problem};
 
 /// Our style sheet and forms to ourselves, nothing else.
 const POLICY: &str =
@@ -16,9 +19,11 @@ const STYLE: &str = include_str!("pages/style.css");
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
-    for (name, text) in
-        [("layout.html", include_str!("pages/layout.html")), ("setup.html", include_str!("pages/setup.html"))]
-    {
+    for (name, text) in [
+        ("layout.html", include_str!("pages/layout.html")),
+        ("setup.html", include_str!("pages/setup.html")),
+        ("problem.html", include_str!("pages/problem.html")),
+    ] {
         if let Err(error) = templates.add_template(name, text) {
             tracing::error!(error = &error as &dyn std::error::Error, "page `{name}` does not parse");
         }
@@ -41,6 +46,19 @@ pub(crate) fn page(status: StatusCode, name: &str, values: &Value) -> HttpRespon
             HttpResponse::InternalServerError().finish()
         }
     }
+}
+
+/// The page behind a problem's `type`.
+pub(crate) async fn problem(named: Path<(String, String)>) -> Result<HttpResponse, Problem> {
+    let (area, name) = named.into_inner();
+    let code = format!("{area}/{name}");
+    let text = PAGES.iter().find(|(known, _)| *known == code).map(|(_, text)| *text);
+    let text = text.ok_or_else(Problem::not_found)?;
+    let mut html = String::new();
+    pulldown_cmark::html::push_html(&mut html, pulldown_cmark::Parser::new(text));
+    let title = text.lines().next().unwrap_or_default().trim_start_matches("# ").to_owned();
+    let values = context! { title, code, text => Value::from_safe_string(html) };
+    std::future::ready(Ok(page(StatusCode::OK, "problem", &values))).await
 }
 
 /// The style sheet of all pages.

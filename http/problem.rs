@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fmt};
 
-use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
+use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header, web};
 use prognet_actors::{
     auth::{credential, session},
     tenancy::{found_tenant, tenant},
@@ -14,6 +14,51 @@ use prognet_supervisor::{Refused, Timestamp, Unavailable};
 
 use crate::request;
 
+/// Pages by code, as compiled in.
+macro_rules! pages {
+    ($($code:literal),* $(,)?) => {
+        /// What explains each kind of failure, by code: Markdown.
+        pub(crate) const PAGES: &[(&str, &str)] =
+            &[$(($code, include_str!(concat!("../docs/problems/", $code, ".md")))),*];
+    };
+}
+
+pages![
+    "account/unknown",
+    "actor/not-quarantined",
+    "auth/forbidden",
+    "auth/token",
+    "node/fault",
+    "node/overloaded",
+    "node/unavailable",
+    "request/headers-too-large",
+    "request/invalid",
+    "request/key-reused",
+    "request/media-type",
+    "request/method",
+    "request/not-found",
+    "request/poison",
+    "request/too-large",
+    "request/too-slow",
+    "session/already-open",
+    "session/credentials",
+    "session/ended",
+    "session/reused",
+    "session/unknown",
+    "setup/done",
+    "setup/email-taken",
+    "setup/token",
+    "tenant/already-exists",
+    "tenant/already-suspended",
+    "tenant/founding-timed-out",
+    "tenant/not-suspended",
+    "tenant/slug-taken",
+    "tenant/suspended",
+    "tenant/unknown",
+    "tenant/until-in-the-past",
+    "tenant/version-mismatch",
+];
+
 /// A failure on its way out.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -22,10 +67,10 @@ pub(crate) struct Problem {
     title: &'static str,
     detail: String,
     errors: Vec<FieldError>,
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u16>,
     /// The methods that would have been taken (RFC 9110 s. 10.2.1).
-    allow: Option<String>,
-    request_id: String,
+    allow: Option<Box<str>>,
+    request_id: Box<str>,
 }
 
 impl Problem {
@@ -38,7 +83,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after_s: None,
             allow: None,
-            request_id: String::new(),
+            request_id: Box::default(),
         }
     }
 
@@ -132,7 +177,7 @@ impl Problem {
     /// The route takes other methods.
     pub(crate) fn method_not_allowed(allow: &str) -> Self {
         let mut problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "request/method", "Not with this method");
-        problem.allow = Some(allow.to_owned());
+        problem.allow = Some(allow.into());
         problem.detail(format!("allowed: {allow}"))
     }
 
@@ -196,7 +241,7 @@ impl Problem {
 
     /// The same, naming the request it answers.
     pub(crate) fn of_request(mut self, id: &str) -> Self {
-        id.clone_into(&mut self.request_id);
+        self.request_id = id.into();
         self
     }
 
@@ -208,7 +253,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             errors: self.errors.clone(),
-            request_id: self.request_id.clone(),
+            request_id: self.request_id.to_string(),
         }
     }
 }
@@ -227,7 +272,7 @@ impl ResponseError for Problem {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         if let Some(allow) = &self.allow {
-            response.insert_header((header::ALLOW, allow.as_str()));
+            response.insert_header((header::ALLOW, &**allow));
         }
         if let Some(seconds) = self.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
@@ -240,6 +285,14 @@ impl ResponseError for Problem {
         request::harden(response.headers_mut(), &self.request_id);
         response
     }
+}
+
+/// Answers methods that a route does not take.
+pub(crate) fn other_method(taken: &'static [&'static str]) -> actix_web::Route {
+    web::to(move || async move {
+        let allow = taken.iter().map(|method| method.to_uppercase()).collect::<Vec<_>>().join(", ");
+        std::future::ready(Err::<HttpResponse, _>(Problem::method_not_allowed(&allow))).await
+    })
 }
 
 /// A route nobody serves.
@@ -263,7 +316,7 @@ impl From<Unavailable> for Problem {
             | Unavailable::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut problem = Self::new(status, "node/unavailable", "Try again").detail(&why);
-        problem.retry_after_s = Some(why.retry_after().as_secs());
+        problem.retry_after_s = u16::try_from(why.retry_after().as_secs()).ok();
         problem
     }
 }
@@ -363,4 +416,29 @@ impl From<found_tenant::Failure> for Problem {
 /// What is wrong with a field, by the field's own rule.
 pub(crate) fn invalid(field: &'static str) -> impl Fn(Invalid) -> Problem {
     move |invalid| Problem::field(field, invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_a_page_and_every_page_a_code() {
+        let code = include_str!("problem.rs").split_once("/// A failure on its way out.").unwrap().1;
+        let sources = [code, include_str!("v1/setup.rs"), include_str!("v1/sessions.rs")].concat();
+        let mut codes: Vec<_> = sources
+            .split('"')
+            .filter(|text| PAGES.iter().any(|(known, _)| known == text) || is_code(text))
+            .collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let pages: Vec<_> = PAGES.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes, pages);
+    }
+
+    fn is_code(text: &str) -> bool {
+        let areas = ["account/", "actor/", "auth/", "node/", "request/", "session/", "setup/", "tenant/"];
+        areas.iter().any(|area| text.starts_with(area) && text != *area)
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'-'))
+    }
 }

@@ -25,7 +25,7 @@ use prognet_supervisor::{Frame, Timestamp, Topic};
 use tokio::sync::oneshot;
 
 use super::{LOOK_EVERY, list, place, stands, topic, view};
-use crate::{Edge, cursor, gate::Admitted, problem::Problem};
+use crate::{Edge, cursor, gate::Admitted, problem::Problem, v1::Problems};
 
 /// A socket that has not proven anybody by then is closed.
 const PROOF_WITHIN: Duration = Duration::from_secs(5);
@@ -56,6 +56,8 @@ enum Closing {
 }
 
 /// Opens the socket.
+#[utoipa::path(get, path = "/v1/live", tag = "events",
+    responses((status = 101, description = "A WebSocket; its messages and close codes are in `docs/live.md`"), Problems), security(()))]
 pub(crate) async fn open(
     request: HttpRequest,
     body: Payload,

@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpResponse,
-    web::{Data, Path, Query},
+    web::{Data, Path},
 };
 use prognet_actors::{
     auth::access::Right,
@@ -11,14 +11,16 @@ use prognet_actors::{
 };
 use prognet_sdk::{AuditEntry, AuditPage};
 
-use super::{events::After, tenants::id};
-use crate::{Edge, caller::Caller, cursor, problem::Problem};
+use super::{Problems, events::After, tenants::id};
+use crate::{Edge, caller::Caller, cursor, input::Query, problem::Problem};
 
 /// Entries of a tenant's audit trail, oldest first.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit", tag = "events", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), After),
+    responses((status = 200, description = "A page of the trail", body = AuditPage), Problems))]
 pub(crate) async fn of_tenant(
     caller: Caller,
     tenant: Path<String>,
-    page: Query<After>,
+    Query(page): Query<After>,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = id(&tenant)?;

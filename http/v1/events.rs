@@ -2,25 +2,31 @@
 
 use actix_web::{
     HttpResponse,
-    web::{Data, Path, Query},
+    web::{Data, Path},
 };
 use prognet_actors::auth::access::Right;
 use prognet_sdk::EventPage;
 use prognet_supervisor::Topic;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::tenants::id;
+use super::{Problems, tenants::id};
 use crate::{
     Edge,
     caller::Caller,
+    input::Query,
     live::{place, view},
     problem::Problem,
 };
 
 /// What reading a list from a place on may be asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct After {
+    /// A page's `next` or an event's cursor: reads on behind it.
     pub(crate) after: Option<String>,
+    /// Items of the page, 50 unless said otherwise.
     limit: Option<usize>,
 }
 
@@ -32,10 +38,12 @@ impl After {
 }
 
 /// What happened in a tenant, oldest first.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/events", tag = "events", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), After),
+    responses((status = 200, description = "A page of events", body = EventPage), Problems))]
 pub(crate) async fn of_tenant(
     caller: Caller,
     tenant: Path<String>,
-    page: Query<After>,
+    Query(page): Query<After>,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = id(&tenant)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
-    web::{Bytes, Data, Path},
+    web::{Data, Path},
 };
 use prognet_actors::{
     auth::{
@@ -20,11 +20,12 @@ use prognet_actors::{
 use prognet_sdk::{Me, Refresh, SignIn, Tokens};
 use prognet_supervisor::Asking;
 
-use super::parse;
+use super::Problems;
 use crate::{
     Edge,
     caller::{Caller, Stranger},
     gate,
+    input::Json,
     problem::{Problem, invalid},
     tokens::{self, Refreshing},
 };
@@ -34,8 +35,10 @@ type Answer = Result<HttpResponse, Problem>;
 /// Opens a session: an access token, and a refresh token to go on with.
 ///
 /// Whether the address, the password or the account is wrong, the answer and the work behind it are the same.
-pub(crate) async fn sign_in(stranger: Stranger, body: Bytes, edge: Data<Edge>) -> Answer {
-    let SignIn { email, password, tenant } = parse(&body)?;
+#[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = SignIn, params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 201, description = "Signed in", body = Tokens), Problems), security(()))]
+pub(crate) async fn sign_in(stranger: Stranger, Json(body): Json<SignIn>, edge: Data<Edge>) -> Answer {
+    let SignIn { email, password, tenant } = body;
     let email = Email::parse(&email).map_err(invalid("email"))?;
     let asking = stranger.asking();
     let account = account_of(&email, password, asking, &edge).await?;
@@ -52,8 +55,10 @@ pub(crate) async fn sign_in(stranger: Stranger, body: Bytes, edge: Data<Edge>) -
 /// Goes on with a session: the next access token and the next refresh token.
 ///
 /// Repeating it within the grace gives the same refresh token; after that the session ends.
-pub(crate) async fn refresh(stranger: Stranger, body: Bytes, edge: Data<Edge>) -> Answer {
-    let Refresh { refresh_token, tenant } = parse(&body)?;
+#[utoipa::path(post, path = "/v1/sessions/refresh", tag = "sessions", request_body = Refresh,
+    responses((status = 200, description = "The next tokens", body = Tokens), Problems), security(()))]
+pub(crate) async fn refresh(stranger: Stranger, Json(body): Json<Refresh>, edge: Data<Edge>) -> Answer {
+    let Refresh { refresh_token, tenant } = body;
     let spent = Refreshing::parse(&refresh_token, &edge.node).ok_or_else(Problem::unauthorized)?;
     let Refreshing { account, session, generation } = spent;
     let asking = Asking { asker: account.number(), key: None, ..*stranger.asking() };
@@ -77,6 +82,8 @@ pub(crate) async fn refresh(stranger: Stranger, body: Bytes, edge: Data<Edge>) -
 }
 
 /// Ends one of the caller's sessions: its tokens are refused from now on.
+#[utoipa::path(delete, path = "/v1/sessions/{session}", tag = "sessions", params(("session" = String, Path, description = "The session's id, `ses_...`")),
+    responses((status = 204, description = "Ended"), Problems))]
 pub(crate) async fn end(caller: Caller, session: Path<String>, edge: Data<Edge>) -> Answer {
     let id: SessionId = session.parse().map_err(|error| Problem::field("session", error))?;
     let entity = Session::at(caller.account(), id);
@@ -86,6 +93,8 @@ pub(crate) async fn end(caller: Caller, session: Path<String>, edge: Data<Edge>)
 }
 
 /// Who is asking.
+#[utoipa::path(get, path = "/v1/me", tag = "sessions",
+    responses((status = 200, description = "Who is asking", body = Me), Problems))]
 pub(crate) async fn me(caller: Caller, edge: Data<Edge>) -> Answer {
     let account = edge.node.read(caller.own().asking(), Account::at(caller.account())).await?;
     let account = account.ok_or_else(Problem::session_ended)?;

@@ -3,7 +3,7 @@
 use actix_web::{
     HttpResponse,
     http::StatusCode,
-    web::{Bytes, Data, Form, Query},
+    web::{Data, Form},
 };
 use minijinja::context;
 use prognet_actors::{
@@ -19,21 +19,24 @@ use prognet_sdk::{SetUp as Wanted, SetUpDone};
 use prognet_supervisor::Asking;
 use serde::Deserialize;
 
-use super::parse;
+use super::Problems;
 use crate::{
     Edge,
     caller::Stranger,
+    input::{Json, Query},
     pages,
     problem::{Problem, invalid},
 };
 
 /// Makes the first platform admin; the same `Idempotency-Key` meets the same one.
+#[utoipa::path(post, path = "/v1/setup", tag = "setup", request_body = Wanted, params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 201, description = "The first admin is made", body = SetUpDone), Problems), security(()))]
 pub(crate) async fn set_up(
     stranger: Stranger,
-    body: Bytes,
+    Json(wanted): Json<Wanted>,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
-    let account = make_admin(&stranger, parse(&body)?, &edge).await?;
+    let account = make_admin(&stranger, wanted, &edge).await?;
     Ok(HttpResponse::Created().json(SetUpDone { account: account.to_string() }))
 }
 
@@ -82,7 +85,7 @@ pub(crate) struct Link {
 }
 
 /// The page behind the setup link; looking at it uses nothing up.
-pub(crate) async fn page(link: Query<Link>, edge: Data<Edge>) -> HttpResponse {
+pub(crate) async fn page(Query(link): Query<Link>, edge: Data<Edge>) -> HttpResponse {
     let is_good = edge.setup.is_good(&edge.node, &link.token);
     let status = if is_good { StatusCode::OK } else { StatusCode::FORBIDDEN };
     let values = context! { token => link.token.as_str(), is_good };

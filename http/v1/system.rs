@@ -13,11 +13,14 @@ use prognet_actors::{
 use prognet_sdk::{ActorCount, ActorCounts, ActorView};
 use prognet_supervisor::{EntityRef, Home, HomeKind, Name};
 
+use super::Problems;
 use crate::{Edge, caller::Caller, problem::Problem};
 
 type Answer = Result<HttpResponse, Problem>;
 
 /// Entities in numbers, by kind.
+#[utoipa::path(get, path = "/v1/system/actors", tag = "system",
+    responses((status = 200, description = "Entities by kind", body = ActorCounts), Problems))]
 pub(crate) async fn counts(caller: Caller, edge: Data<Edge>) -> Answer {
     caller.may_on_platform(Right::InspectActors)?;
     let line = |count: prognet_supervisor::KindCount| ActorCount {
@@ -36,6 +39,8 @@ pub(crate) async fn counts(caller: Caller, edge: Data<Edge>) -> Answer {
 type Named = Path<(String, String, String, String)>;
 
 /// One entity as it is; looking at it does not start it.
+#[utoipa::path(get, path = "/v1/system/actors/{service}/{kind}/{home}/{id}", tag = "system", params(("service" = String, Path, description = "E.g. `tenancy`"), ("kind" = String, Path, description = "E.g. `tenant`"), ("home" = String, Path, description = "`ten_...`, `acc_...`, or 32 hex digits for the platform's own"), ("id" = String, Path, description = "An id such as `ten_...`, or 32 hex digits")),
+    responses((status = 200, description = "The entity, as it is", body = ActorView), Problems))]
 pub(crate) async fn actor(caller: Caller, named: Named, edge: Data<Edge>) -> Answer {
     caller.may_on_platform(Right::InspectActors)?;
     let (service, entity) = entity(&named)?;
@@ -57,6 +62,8 @@ pub(crate) async fn actor(caller: Caller, named: Named, edge: Data<Edge>) -> Ans
 }
 
 /// Lets an entity out of quarantine: its next command starts it again.
+#[utoipa::path(post, path = "/v1/system/actors/{service}/{kind}/{home}/{id}/release", tag = "system", params(("service" = String, Path, description = "E.g. `tenancy`"), ("kind" = String, Path, description = "E.g. `tenant`"), ("home" = String, Path, description = "`ten_...`, `acc_...`, or 32 hex digits for the platform's own"), ("id" = String, Path, description = "An id such as `ten_...`, or 32 hex digits")),
+    responses((status = 204, description = "Released"), Problems))]
 pub(crate) async fn release(caller: Caller, named: Named, edge: Data<Edge>) -> Answer {
     caller.may_on_platform(Right::InspectActors)?;
     let (service, entity) = entity(&named)?;

@@ -3,7 +3,7 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{Bytes, Data, Path, Query},
+    web::{Data, Path},
 };
 use prognet_actors::{
     auth::access::Right,
@@ -20,21 +20,24 @@ use prognet_sdk::{
 };
 use prognet_supervisor::{Timestamp, Written};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::parse;
+use super::Problems;
 
 use crate::{
     Edge,
     caller::Caller,
     cursor,
+    input::{Json, Query},
     problem::{Problem, invalid},
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
 /// Founds a tenant; the same `Idempotency-Key` meets the same one.
-pub(crate) async fn create(caller: Caller, body: Bytes, edge: Data<Edge>) -> Answer {
-    let body: CreateTenant = parse(&body)?;
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body = CreateTenant, params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 201, description = "Founded", body = TenantView), Problems))]
+pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge: Data<Edge>) -> Answer {
     let slug = Slug::parse(&body.slug).map_err(invalid("slug"))?;
     let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
     let scope = caller.may_on_platform(Right::CreateTenant)?;
@@ -51,6 +54,8 @@ pub(crate) async fn create(caller: Caller, body: Bytes, edge: Data<Edge>) -> Ans
 }
 
 /// One tenant, as it is now.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`")),
+    responses((status = 200, description = "The tenant; `ETag` is its version", body = TenantView), Problems))]
 pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
     let tenant = id(&tenant)?;
     let scope = caller.may(Right::ReadTenant, tenant)?;
@@ -59,22 +64,29 @@ pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>)
 }
 
 /// Renames it; with `If-Match` only if nobody changed it meanwhile.
+#[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants", request_body = RenameTenant, params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("If-Match" = Option<String>, Header, description = "Only at this version"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Renamed", body = TenantView), Problems))]
 pub(crate) async fn rename(
     caller: Caller,
     tenant: Path<String>,
-    body: Bytes,
+    Json(body): Json<RenameTenant>,
     edge: Data<Edge>,
     request: HttpRequest,
 ) -> Answer {
-    let body: RenameTenant = parse(&body)?;
     let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
     let command = tenant::Command::Rename { name, if_version: if_match(&request)? };
     ask(&caller, Right::RenameTenant, &tenant, command, &edge).await
 }
 
 /// Locks everyone out; nothing is deleted. With `until` it ends by itself.
-pub(crate) async fn suspend(caller: Caller, tenant: Path<String>, body: Bytes, edge: Data<Edge>) -> Answer {
-    let body: SuspendTenant = parse(&body)?;
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/suspend", tag = "tenants", request_body = SuspendTenant, params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Suspended", body = TenantView), Problems))]
+pub(crate) async fn suspend(
+    caller: Caller,
+    tenant: Path<String>,
+    Json(body): Json<SuspendTenant>,
+    edge: Data<Edge>,
+) -> Answer {
     let reason = serde_json::from_value::<Reason>(body.reason.into())
         .map_err(|_why| Problem::field("reason", "one of abuse, nonpayment, request, other"))?;
     let time =
@@ -84,20 +96,29 @@ pub(crate) async fn suspend(caller: Caller, tenant: Path<String>, body: Bytes, e
 }
 
 /// Opens it again.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Open again", body = TenantView), Problems))]
 pub(crate) async fn resume(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
     ask(&caller, Right::SuspendTenant, &tenant, tenant::Command::Resume, &edge).await
 }
 
 /// What a list may be asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// A page's `next`: reads on behind it.
     after: Option<String>,
+    /// Items of the page, 50 unless said otherwise.
     limit: Option<usize>,
+    /// The `Prognet-Consistency` of a write that the list must show.
     consistency: Option<String>,
 }
 
 /// Tenants in the order they were founded; `consistency` takes the token of a write the list must show.
-pub(crate) async fn list(caller: Caller, page: Query<Page>, edge: Data<Edge>) -> Answer {
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants", params(Page),
+    responses((status = 200, description = "A page of tenants", body = TenantPage), Problems))]
+pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
     let scope = caller.may_on_platform(Right::ListTenants)?;
     let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
     if let Some(token) = &page.consistency {
