@@ -412,6 +412,7 @@ async fn a_group_is_there_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "tasks stand for entities, and each is awaited")]
 async fn appends_of_many_tasks_keep_their_order_and_get_one_place_each() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = EmbeddedJournal::open(directory.path(), 1024 * 1024).unwrap();
