@@ -1,4 +1,4 @@
-//! What an offline command found: lines for people, or JSON for scripts.
+//! What a command found: lines for people, or JSON for scripts.
 
 use serde_json::Value;
 

@@ -30,12 +30,7 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         announce(&serving);
         stop_signal().await?;
         tracing::info!("stopping: finishing what was taken");
-        let stopping = async {
-            for handle in &serving.handles {
-                handle.stop(true).await;
-            }
-        };
-        if tokio::time::timeout(settings.http.grace, stopping).await.is_err() {
+        if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
             tracing::warn!("the grace is over with requests still open");
         }
         node.stop().await;

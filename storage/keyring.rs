@@ -133,6 +133,8 @@ struct Inner {
     /// Records appended since the keyring was opened.
     appended: u64,
     kept: HashMap<Subject, Kept>,
+    /// Homes whose key is not on the device for sure, and which of the appended records it is.
+    unsynced: HashMap<Home, u64>,
     unwrapped: HashMap<Home, LessSafeKey>,
 }
 
@@ -169,8 +171,14 @@ impl Keyring {
         crate::embedded::sync_directory(directory)?;
         let master = key(&*master.0)?;
         proves(&master, &kept)?;
-        let (file, length, unwrapped) = (Arc::new(file), whole as u64, HashMap::new());
-        let inner = Mutex::new(Inner { file, length, appended: 0, kept, unwrapped });
+        let inner = Mutex::new(Inner {
+            file: Arc::new(file),
+            length: whole as u64,
+            appended: 0,
+            kept,
+            unsynced: HashMap::new(),
+            unwrapped: HashMap::new(),
+        });
         let mut keyring =
             Self { master, path, inner, synced: Mutex::default(), pepper: Zeroizing::default() };
         keyring.pepper = keyring.secret("pepper", random)?;
@@ -193,8 +201,10 @@ impl Keyring {
     /// # Errors
     /// When the home was erased or its new key could not be kept.
     pub fn seal(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
-        let sealed = self.seal_ahead(home, place, plain)?;
-        self.sync()?;
+        let (sealed, is_durable) = self.seal_now(home, place, plain)?;
+        if !is_durable {
+            self.sync()?;
+        }
         Ok(sealed)
     }
 
@@ -204,9 +214,14 @@ impl Keyring {
     /// # Errors
     /// When the home was erased or its new key could not be kept.
     pub fn seal_ahead(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
+        self.seal_now(home, place, plain).map(|(sealed, _)| sealed)
+    }
+
+    /// Seals, and says whether the key is durable.
+    fn seal_now(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<(Vec<u8>, bool), Error> {
         let mut inner = self.lock();
         if !inner.unwrapped.contains_key(home) {
-            let fresh = match inner.kept.get(&Subject::Home(*home)) {
+            let held = match inner.kept.get(&Subject::Home(*home)) {
                 Some(Kept::Erased) => return Err(Error::Erased),
                 Some(Kept::Wrapped(wrapped)) => {
                     let bytes =
@@ -216,13 +231,15 @@ impl Keyring {
                 None => {
                     let bytes = Zeroizing::new(random());
                     self.keep(&mut inner, Subject::Home(*home), &bytes)?;
+                    let number = inner.appended;
+                    inner.unsynced.insert(*home, number);
                     key(&bytes)?
                 }
             };
-            inner.remember(*home, fresh);
+            inner.remember(*home, held);
         }
         let held = inner.unwrapped.get(home).ok_or(Error::Crypto)?;
-        seal(held, place, plain)
+        Ok((seal(held, place, plain)?, !inner.unsynced.contains_key(home)))
     }
 
     /// Every key made so far is on the device when this returns; costs nothing when there is no new one.
@@ -246,6 +263,7 @@ impl Keyring {
                 return Err(error.into());
             }
             synced.records = appended;
+            self.lock().unsynced.retain(|_, number| *number > appended);
         }
         Ok(())
     }

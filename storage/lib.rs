@@ -6,6 +6,8 @@
 mod address;
 pub mod backup;
 pub mod codec;
+#[cfg(test)]
+mod conformance;
 pub mod embedded;
 pub mod journal;
 pub mod keyring;

@@ -5,6 +5,7 @@ mod entities;
 mod limits;
 mod readers;
 mod topics;
+mod traces;
 mod versions;
 
 use std::{

@@ -265,6 +265,8 @@ impl Log {
             }
             self.commit(batch);
             if let Some(reply) = closing {
+                // Nothing of this journal may write once the next one has the directory.
+                drop(self.preparing.take().map(std::thread::JoinHandle::join));
                 drop(reply.send(Closed));
                 break;
             }

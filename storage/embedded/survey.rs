@@ -118,3 +118,43 @@ fn look(
         suspect = Some(walked.end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Journal,
+        conformance::{SHARD, append, record},
+        embedded::EmbeddedJournal,
+    };
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_look_at_a_journal_being_written_finds_all_that_was_durable_when_it_began() {
+        let directory = tempfile::tempdir().unwrap();
+        let (journal, _) = EmbeddedJournal::open(directory.path(), 16 * 1024).unwrap();
+        let epoch = journal.claim(SHARD).await.unwrap().epoch;
+        let durable = journal.durable();
+        let writing = tokio::spawn(async move {
+            for seq in 1..=1_000 {
+                append(&journal, epoch, vec![record(1, seq, 300)]).await.unwrap();
+            }
+            journal
+        });
+        let mut looks = Vec::new();
+        while !writing.is_finished() {
+            let before = *durable.borrow();
+            let found = survey(directory.path(), |_, _| Ok(())).unwrap();
+            assert!(found.last >= before, "{:?} of {before:?}", found.last);
+            looks.push(found);
+        }
+
+        drop(writing.await.unwrap());
+
+        let whole = survey(directory.path(), |_, _| Ok(())).unwrap();
+        assert_eq!((whole.last, whole.unfinished_bytes), (Lsn(1_000), 0));
+        for look in looks {
+            let older = &look.segments[..look.segments.len() - 1];
+            assert_eq!(older, &whole.segments[..older.len()], "what was closed stays as it is");
+        }
+    }
+}
