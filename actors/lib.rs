@@ -1,5 +1,8 @@
 //! The domain: a folder per service, a file per aggregate.
 
+// A new variant makes the compiler list who must think about it.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod auth;
 pub mod events;
 pub mod ids;

@@ -173,8 +173,13 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     let servers = [public.run(), management.run()];
     let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
     for server in servers {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the server library restarts its own workers; it is stopped by its handle"
+        )]
         drop(tokio::task::spawn(server));
     }
+    #[expect(clippy::disallowed_methods, reason = "it looks for ever and fails at nothing")]
     drop(tokio::task::spawn(keys::keep(edge.clone())));
     Ok(Serving { listen, management: management_at, setup_link, edge, handles })
 }

@@ -9,6 +9,9 @@
 //!                                     readers: projections ◀ outward ◀ effects ◀ topics
 //! ```
 
+// A new variant makes the compiler list who must think about it.
+#![warn(clippy::wildcard_enum_match_arm)]
+
 mod aggregate;
 mod clock;
 mod effects;

@@ -129,6 +129,7 @@ mod tests {
     };
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[expect(clippy::disallowed_methods, reason = "a task stands for an entity, and is awaited")]
     async fn a_look_at_a_journal_being_written_finds_all_that_was_durable_when_it_began() {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = EmbeddedJournal::open(directory.path(), 16 * 1024).unwrap();

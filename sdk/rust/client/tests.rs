@@ -23,6 +23,7 @@ async fn node(answer: impl Fn(&str) -> String + Send + 'static) -> (Client, Seen
     let url = format!("http://{}", listener.local_addr().unwrap());
     let seen = Seen::default();
     let noted = Arc::clone(&seen);
+    #[expect(clippy::disallowed_methods, reason = "the other end of a test")]
     drop(tokio::spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
