@@ -103,6 +103,10 @@ settings! {
         page_items_max: usize = "200";
         /// Requests taken at once; more are answered 503 with `Retry-After`.
         in_flight_max: usize = "2000";
+        /// Connections held at once; more wait to be taken.
+        connections_max: usize = "20000";
+        /// Bytes of all headers of a request together; more is answered 431.
+        header_bytes_max: Bytes = "32KiB";
         /// How long a stopping node goes on with the requests it has taken.
         grace: Duration = "20s";
     }
@@ -133,10 +137,14 @@ settings! {
         idle: Duration = "2m";
         /// Entities running at once; the one not used for longest leaves first. Each takes about 11 KB.
         resident_max: usize = "50000";
+        /// What the entities running at once may weigh, by estimate: the other bound of the same kind.
+        resident_bytes: Bytes = "1GiB";
         /// Records between two snapshots of an entity: fewer mean faster starts, more writing.
         snapshot_every: usize = "100";
         /// Commands that may wait for one entity; more are answered 429.
         entity_queue: usize = "128";
+        /// Commands that may wait in one home, so that no tenant fills a shard; more are answered 429.
+        home_queue: usize = "512";
         /// Commands that may wait for one shard; more are answered 503.
         shard_queue: usize = "1024";
         /// Commands that may wait on the node; more are answered 503.

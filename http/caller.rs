@@ -9,7 +9,7 @@ use prognet_actors::{
 };
 use prognet_supervisor::Asking;
 
-use crate::{Edge, problem::Problem, tokens::Claims};
+use crate::{Edge, problem::Problem, request, tokens::Claims};
 
 /// A proven caller.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ fn asking(request: &HttpRequest, edge: &Edge, account: AccountId) -> Result<Aski
     Ok(Asking {
         asker: account.number(),
         key: key(request, edge, account)?,
-        trace: edge.node.clock().fresh_id(),
+        trace: request::trace(request),
         deadline: now.after(edge.settings.deadline),
     })
 }

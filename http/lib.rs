@@ -1,8 +1,9 @@
-//! The edge: HTTP and SSE. Handlers prove the right, parse into types, ask, and answer.
+//! The edge: HTTP, WebSocket and SSE. Handlers prove the right, parse into types, ask, and answer.
 
 mod caller;
 mod cursor;
 mod gate;
+mod input;
 mod kept;
 mod keys;
 mod live;
@@ -10,8 +11,10 @@ mod management;
 mod pages;
 mod passwords;
 mod problem;
+mod request;
 mod setup;
 mod tokens;
+mod traffic;
 mod v1;
 
 use std::{
@@ -20,11 +23,17 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::watch;
 
 pub use v1::sessions::AuthSettings;
+
+/// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
+/// so that it is they who close and no request is lost in between.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the head of a request may take to arrive, and a closed connection to go.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to listen and how much to take.
 #[derive(Debug, Clone)]
@@ -35,8 +44,14 @@ pub struct Settings {
     pub management: SocketAddr,
     /// Bytes of a body.
     pub body_bytes_max: usize,
+    /// Bytes of all headers of a request together.
+    pub header_bytes_max: usize,
     /// Time a request may take.
     pub deadline: Duration,
+    /// Requests served at once; one more is answered 503 at once.
+    pub in_flight_max: usize,
+    /// Connections held at once; more wait to be taken.
+    pub connections_max: usize,
     /// Items of a page.
     pub page_items_max: usize,
     /// How long tokens and sessions last.
@@ -56,6 +71,7 @@ pub(crate) struct Edge {
     pub(crate) setup: setup::SetupLink,
     /// Told to whoever holds a stream open, when the node stops.
     pub(crate) closing: watch::Sender<bool>,
+    pub(crate) traffic: traffic::Traffic,
 }
 
 /// A door that is open.
@@ -121,19 +137,28 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
             .map_err(|error| BindError::Passwords(error.to_string()))?,
         setup: setup::SetupLink::default(),
         closing: watch::Sender::new(false),
+        traffic: traffic::Traffic::default(),
     });
     edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
     let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
     let limit = settings.body_bytes_max;
     let public = {
         let edge = edge.clone();
+        // Connections are limited per worker.
+        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         HttpServer::new(move || {
             App::new()
                 .app_data(edge.clone())
                 .app_data(web::PayloadConfig::new(limit))
                 .configure(v1::routes)
                 .default_service(web::to(problem::no_route))
+                .wrap(from_fn(request::attend))
         })
+        .workers(workers)
+        .max_connections(settings.connections_max.div_ceil(workers))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(HEAD_TIMEOUT)
         .disable_signals()
         .shutdown_timeout(5)
         .listen(public)?

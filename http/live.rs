@@ -99,7 +99,7 @@ impl Watching {
                 _ = self.look.tick() => {
                     if let Err(problem) = stands(&self.edge, &self.claims).await {
                         self.is_over = true;
-                        let problem = serde_json::to_string(&problem.wire(0)).unwrap_or_default();
+                        let problem = serde_json::to_string(&problem.wire()).unwrap_or_default();
                         return Some(format!("event: closed\ndata: {problem}\n\n"));
                     }
                     self.looks += 1;

@@ -12,8 +12,10 @@ use prognet_actors::{
 use prognet_sdk::{FieldError, Problem as Wire};
 use prognet_supervisor::{Refused, Timestamp, Unavailable};
 
+use crate::request;
+
 /// A failure on its way out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
@@ -21,11 +23,23 @@ pub(crate) struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     retry_after_s: Option<u64>,
+    /// The methods that would have been taken (RFC 9110 s. 10.2.1).
+    allow: Option<String>,
+    request_id: String,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
-        Self { status, code, title, detail: String::new(), errors: Vec::new(), retry_after_s: None }
+        Self {
+            status,
+            code,
+            title,
+            detail: String::new(),
+            errors: Vec::new(),
+            retry_after_s: None,
+            allow: None,
+            request_id: String::new(),
+        }
     }
 
     fn detail(mut self, detail: impl fmt::Display) -> Self {
@@ -82,18 +96,6 @@ impl Problem {
         ))
     }
 
-    /// The same as clients see it; of a request, or 0.
-    pub(crate) fn wire(&self, request: u128) -> Wire {
-        Wire {
-            kind: format!("/problems/{}", self.code),
-            title: self.title.to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail.clone(),
-            errors: self.errors.clone(),
-            request_id: if request == 0 { String::new() } else { format!("{request:032x}") },
-        }
-    }
-
     /// What kind of failure, e.g. `tenant/suspended`.
     pub(crate) fn code(&self) -> &'static str {
         self.code
@@ -126,6 +128,89 @@ impl Problem {
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "request/not-found", "There is nothing here")
     }
+
+    /// The route takes other methods.
+    pub(crate) fn method_not_allowed(allow: &str) -> Self {
+        let mut problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "request/method", "Not with this method");
+        problem.allow = Some(allow.to_owned());
+        problem.detail(format!("allowed: {allow}"))
+    }
+
+    /// The body is of another type.
+    pub(crate) fn media_type(wanted: &str) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "request/media-type",
+            "The body is of a type that is not taken",
+        )
+        .detail(format!("the Content-Type must be {wanted}"))
+    }
+
+    /// The body is larger than a body may be.
+    fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request/too-large", "The body is too large")
+    }
+
+    /// All headers together are larger than they may be.
+    pub(crate) fn headers_too_large(bytes_max: usize) -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "request/headers-too-large",
+            "The headers are too large",
+        )
+        .detail(format!("all headers together may have {bytes_max} bytes"))
+    }
+
+    /// The request did not arrive in time.
+    pub(crate) fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request/too-slow", "The request took too long to arrive")
+    }
+
+    /// As many requests are being served as may be.
+    pub(crate) fn overloaded() -> Self {
+        let mut problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "node/overloaded", "Too many requests at once");
+        problem.retry_after_s = Some(1);
+        problem
+    }
+
+    fn fault() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "node/fault", "Something is broken here")
+    }
+
+    /// What a failure is to the client: ours as it is, the framework's by its status.
+    pub(crate) fn of(error: &actix_web::Error) -> Self {
+        if let Some(problem) = error.as_error::<Self>() {
+            return problem.clone();
+        }
+        match error.as_response_error().status_code() {
+            StatusCode::NOT_FOUND => Self::not_found(),
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large(),
+            status if status.is_client_error() => Self::field("request", error),
+            _ => {
+                tracing::error!(%error, "a request failed");
+                Self::fault()
+            }
+        }
+    }
+
+    /// The same, naming the request it answers.
+    pub(crate) fn of_request(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.request_id);
+        self
+    }
+
+    /// The failure as it crosses the door.
+    pub(crate) fn wire(&self) -> Wire {
+        Wire {
+            kind: format!("/problems/{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+            request_id: self.request_id.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -141,16 +226,19 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(allow) = &self.allow {
+            response.insert_header((header::ALLOW, allow.as_str()));
+        }
         if let Some(seconds) = self.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        let wire = self.wire(0);
-        let body = serde_json::to_vec(&wire).unwrap_or_default();
-        response.content_type("application/problem+json").body(body)
+        let body = serde_json::to_vec(&self.wire()).unwrap_or_default();
+        let mut response = response.content_type("application/problem+json").body(body);
+        request::harden(response.headers_mut(), &self.request_id);
+        response
     }
 }
 
@@ -191,9 +279,7 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
                 "The same request keeps failing and is refused for an hour",
             ),
             Refused::Unavailable(why) => why.into(),
-            Refused::Fault => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "node/fault", "Something is broken here")
-            }
+            Refused::Fault => Self::fault(),
         }
     }
 }

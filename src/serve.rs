@@ -85,6 +85,8 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         idle: entities.idle,
         resident: entities.resident_max,
+        resident_bytes: entities.resident_bytes.in_memory(),
+        home_queue: entities.home_queue,
         snapshot_every: entities.snapshot_every as u64,
         entity_queue: entities.entity_queue,
         shard_queue: entities.shard_queue,
@@ -103,7 +105,10 @@ fn edge(settings: &Settings) -> prognet_http::Settings {
         listen: http.listen,
         management: http.management,
         body_bytes_max: http.body_bytes_max.in_memory(),
+        header_bytes_max: http.header_bytes_max.in_memory(),
         deadline: http.deadline,
+        in_flight_max: http.in_flight_max,
+        connections_max: http.connections_max,
         page_items_max: http.page_items_max,
         auth: AuthSettings {
             issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),

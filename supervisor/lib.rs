@@ -35,7 +35,7 @@ mod topics;
 mod tree;
 
 pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
-pub use clock::{Clock, Timestamp};
+pub use clock::{Clock, Stopwatch, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
 pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, codec::Upcaster, snapshots::TierError};

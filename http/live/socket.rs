@@ -150,7 +150,7 @@ impl Socket {
                 let watched = self.subscribe(&topic, after.as_deref(), &admitted, context);
                 let frame = match watched {
                     Ok(()) => LiveFrame::Subscribed { topic },
-                    Err(problem) => LiveFrame::Refused { problem: problem.wire(0) },
+                    Err(problem) => LiveFrame::Refused { problem: problem.wire() },
                 };
                 self.send(&frame, context);
             }
