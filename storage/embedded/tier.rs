@@ -140,7 +140,7 @@ impl SledTier {
                 *opened = Opened { db, keyring, generation: met_in + 1 };
             }
             Err(why) => {
-                tracing::error!(%damage, why, "the rebuildable tier is damaged, and no fresh one opens")
+                tracing::error!(%damage, why, "the rebuildable tier is damaged, and no fresh one opens");
             }
         }
     }
