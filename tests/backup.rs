@@ -55,6 +55,7 @@ async fn a_backup_made_under_writes_restores_to_the_same_with_its_keyring() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&place.path().join(name)).to_owned();
     let (data, backup, keys, fresh) = (at("data"), at("backup"), at("keys"), at("fresh"));
+    std::fs::create_dir(&data).unwrap();
     let node = Node::start(Path::new(&data));
     for slug in ["one", "two", "three"] {
         node.tenant(slug).await;
@@ -86,6 +87,7 @@ async fn a_backup_of_a_node_at_rest_restores_to_the_same_list() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&place.path().join(name)).to_owned();
     let (data, backup, keys, fresh) = (at("data"), at("backup"), at("keys"), at("fresh"));
+    std::fs::create_dir(&data).unwrap();
     let node = Node::start(Path::new(&data));
     for number in 0..12 {
         node.tenant(&format!("tenant-{number}")).await;
@@ -105,6 +107,7 @@ async fn without_its_keyring_a_backup_is_unreadable_and_says_so() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&place.path().join(name)).to_owned();
     let (data, backup, keys, fresh) = (at("data"), at("backup"), at("keys"), at("fresh"));
+    std::fs::create_dir(&data).unwrap();
     let mut node = Node::start(Path::new(&data));
     told(&["keyring", "export", "--data", &data, "--to", &keys]);
     node.tenant("later").await;
@@ -128,6 +131,7 @@ async fn a_damaged_backup_or_journal_is_named_and_nothing_is_written_over() {
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| text(&place.path().join(name)).to_owned();
     let (data, backup, keys) = (at("data"), at("backup"), at("keys"));
+    std::fs::create_dir(&data).unwrap();
     let mut node = Node::start(Path::new(&data));
     node.tenant("acme").await;
     told(&["backup", "create", "--data", &data, "--to", &backup]);

@@ -69,13 +69,28 @@ impl Node {
         node
     }
 
+    /// The same, on a disk where no file grows beyond so many bytes.
+    pub(crate) fn on_a_small_disk(data: &Path, file_bytes: u64) -> Self {
+        let mut command = Command::new("sh");
+        let blocks = (file_bytes / 512).to_string();
+        command.args(["-c", "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$0\" \"$@\""]);
+        command.args([env!("CARGO_BIN_EXE_prognet"), &blocks]);
+        let mut node = Self::run_as(command, data, "127.0.0.1:0", &[]);
+        node.tokens = Some(aside(admin(&node.client, &node.url, data)));
+        node
+    }
+
     /// One without an admin.
     pub(crate) fn empty(data: &Path) -> Self {
         Self::run(data, "127.0.0.1:0", &[])
     }
 
     fn run(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
+        Self::run_as(Command::new(env!("CARGO_BIN_EXE_prognet")), data, listen, settings)
+    }
+
+    fn run_as(mut command: Command, data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+        let mut process = command
             .args(["serve", "--listen", listen, "--management", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("PROGNET_LOG_FILTER", "warn")

@@ -13,6 +13,7 @@ mod auth;
 mod backup;
 mod cli;
 mod config;
+mod disk;
 mod durability;
 mod harness;
 mod logs;

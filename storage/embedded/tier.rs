@@ -85,7 +85,7 @@ impl SledTier {
         journal_end: Lsn,
     ) -> Result<(Self, Option<String>), Error> {
         let mut why = None;
-        while directory.join(DAMAGED).exists() {
+        if directory.join(DAMAGED).exists() {
             why = Some("a read met damage while the node ran".to_owned());
             set_aside(directory)?;
             let fresh = fresh_beside(directory);
@@ -101,7 +101,7 @@ impl SledTier {
                 config(directory, cache_bytes).open()?
             }
         };
-        let opened = Opened { db, keyring, is_fresh: false };
+        let opened = Opened { db, keyring, generation: 0 };
         match opened.watermark()? {
             Some(seen) if seen > journal_end => {
                 Err(Error::AheadOfJournal { tier: seen, journal: journal_end })
@@ -121,31 +121,38 @@ impl SledTier {
         if let Err(error) = &done
             && is_damage(error)
         {
-            self.begin_afresh(error);
+            self.begin_afresh(opened.generation, error);
         }
         done
     }
 
-    /// Leaves the damaged folder to the next open and goes on in a fresh one, once a start.
-    fn begin_afresh(&self, damage: &TierError) {
+    /// Leaves the damaged folder to the next open and goes on in a fresh one. If that fails (the disk may be
+    /// full), the next operation that meets the damage tries again.
+    fn begin_afresh(&self, met_in: u64, damage: &TierError) {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        let fresh = fresh_beside(&self.directory);
-        let folder = if opened.is_fresh { &fresh } else { &self.directory };
-        let marked = std::fs::write(folder.join(DAMAGED), format!("{damage}: {}\n", damage.source));
-        if opened.is_fresh {
+        if opened.generation != met_in {
             return;
         }
-        let begun =
-            marked.map_err(|error| error.to_string()).and_then(|()| open_caught(&fresh, self.cache_bytes));
-        match begun {
+        match self.fresh(damage) {
             Ok(db) => {
                 tracing::error!(%damage, cause = %damage.source, "the rebuildable tier is damaged: begun afresh");
-                *opened = Opened { db, keyring: Arc::clone(&opened.keyring), is_fresh: true };
+                let keyring = Arc::clone(&opened.keyring);
+                *opened = Opened { db, keyring, generation: met_in + 1 };
             }
             Err(why) => {
                 tracing::error!(%damage, why, "the rebuildable tier is damaged, and no fresh one opens");
             }
         }
+    }
+
+    fn fresh(&self, damage: &TierError) -> Result<sled::Db, String> {
+        let marked = std::fs::write(self.directory.join(DAMAGED), format!("{damage}: {}\n", damage.source));
+        marked.map_err(|error| error.to_string())?;
+        let fresh = fresh_beside(&self.directory);
+        if fresh.exists() {
+            std::fs::remove_dir_all(&fresh).map_err(|error| error.to_string())?;
+        }
+        open_caught(&fresh, self.cache_bytes)
     }
 }
 
@@ -154,8 +161,8 @@ impl SledTier {
 struct Opened {
     db: sled::Db,
     keyring: Arc<Keyring>,
-    /// It was begun by this process, beside a damaged one.
-    is_fresh: bool,
+    /// How often this process has begun afresh.
+    generation: u64,
 }
 
 impl Opened {
