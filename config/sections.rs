@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{Bytes, Error, LogFormat, Mistake, Origin, Secret, Sources, Value};
+use crate::{Bytes, Error, LogFormat, Mistake, Origin, PublicUrl, Secret, Sources, Value};
 
 /// A key.
 #[derive(Debug)]
@@ -78,9 +78,9 @@ settings! {
     storage: Storage {
         /// The data directory: journal, keyring, snapshots and read models. Made if it is not there.
         data: PathBuf = "./data";
-        /// Bytes of a journal segment. Larger ones mean fewer files, smaller ones a shorter scan at start.
+        /// The size of a journal segment. Larger ones mean fewer files, smaller ones a shorter scan at start.
         segment_bytes: Bytes = "64MiB";
-        /// Bytes of memory for snapshots and read models; more of it saves reads of the disk.
+        /// Memory for snapshots and read models; more of it saves reads of the disk.
         tier_cache_bytes: Bytes = "64MiB";
         /// The key that wraps all others, instead of `keyring/master.key` in the data directory.
         /// Best given by its environment variable, from wherever your secrets are.
@@ -94,8 +94,8 @@ settings! {
         management: SocketAddr = "127.0.0.1:8081";
         /// How clients reach the API, e.g. `https://api.example.org`: the issuer that tokens name, and the
         /// setup link's beginning. None means the address listened on.
-        public_url: Option<String> = "";
-        /// Bytes of a request's body; more is answered 413.
+        public_url: Option<PublicUrl> = "";
+        /// The largest body of a request; a larger one is answered 413.
         body_bytes_max: Bytes = "256KiB";
         /// How long a request may take until it is answered that it took too long.
         deadline: Duration = "5s";
@@ -185,6 +185,29 @@ impl Settings {
         })
     }
 
+    /// The error of a value that its type takes and its reader does not.
+    #[must_use]
+    pub fn refuse(&self, key: &'static str, valid: &'static str) -> Error {
+        let found = self.all().find(|(known, ..)| known.name == key);
+        let mistakes = found.map(|(_, value, origin)| Mistake::Invalid {
+            key: key.to_owned(),
+            value,
+            origin: origin.clone(),
+            valid,
+        });
+        Error(mistakes.into_iter().collect())
+    }
+
+    /// All keys with the values that count, as a settings file; secrets as `***`, if wanted with origins.
+    #[must_use]
+    pub fn written(&self, with_origin: bool) -> String {
+        let line = |(key, value, origin): (&Key, String, &Origin)| {
+            let origin = if with_origin { format!("  # {origin}") } else { String::new() };
+            format!("{} = {}{origin}\n", key.name, quoted(&value))
+        };
+        self.all().map(line).collect()
+    }
+
     /// A settings file to start from: every key with its meaning and default, commented out.
     #[must_use]
     pub fn sample() -> String {
@@ -202,15 +225,15 @@ impl Settings {
             for line in key.doc {
                 text.push_str(&format!("#{line}\n"));
             }
-            let quoted = if key.default.parse::<u64>().is_ok() {
-                key.default.to_owned()
-            } else {
-                format!("{:?}", key.default)
-            };
-            text.push_str(&format!("# ({})\n#{name} = {quoted}\n", key.variable()));
+            text.push_str(&format!("# ({})\n#{name} = {}\n", key.variable(), quoted(key.default)));
         }
         text
     }
+}
+
+/// A value as TOML: numbers bare, all else as a string.
+fn quoted(value: &str) -> String {
+    if value.parse::<u64>().is_ok() { value.to_owned() } else { toml::Value::from(value).to_string() }
 }
 
 #[cfg(test)]
@@ -218,9 +241,10 @@ mod tests {
     use super::*;
 
     fn load(file: &str, variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        let path = std::env::temp_dir().join(format!("prognet-{:?}.toml", std::thread::current().id()));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("prognet.toml");
         std::fs::write(&path, file).unwrap();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
         Settings::load(Sources::default().file(Some(path)).environment(variables))
     }
 
@@ -241,7 +265,7 @@ mod tests {
         assert_eq!(origin("http.grace").as_deref(), Some("default"));
 
         let flags = Sources::default()
-            .environment([("PROGNET_HTTP_LISTEN".to_owned(), "127.0.0.1:2".to_owned())])
+            .environment([("PROGNET_HTTP_LISTEN".into(), "127.0.0.1:2".into())])
             .flag("--listen", "http.listen", Some("127.0.0.1:3".to_owned()));
         assert_eq!(Settings::load(flags).unwrap().http.listen.port(), 3);
     }
@@ -254,7 +278,7 @@ mod tests {
             && said.ends_with("but must be an address with a port, such as 127.0.0.1:8080")));
         assert!(said.iter().any(|said| said.ends_with("is not a setting; did you mean `http.listen`?")));
         assert!(said.contains(
-            &"`http.deadline` is `5` (from PROGNET_HTTP_DEADLINE), but must be a time such as 250ms, 30s, 10m, 2h or 14d"
+            &"`http.deadline` is `5` (from PROGNET_HTTP_DEADLINE), but must be a time above zero, such as 250ms, 30s, 10m, 2h or 14d"
                 .to_owned()
         ));
         assert!(

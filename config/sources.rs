@@ -1,6 +1,11 @@
 //! Where values come from, and what is wrong with them.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,25 +108,30 @@ impl Sources {
     pub fn file(mut self, named: Option<PathBuf>) -> Self {
         let is_named = named.is_some();
         let path = named.unwrap_or_else(|| PathBuf::from(USUAL_FILE));
-        let text = match std::fs::read_to_string(&path) {
-            Err(error) if !is_named && error.kind() == std::io::ErrorKind::NotFound => return self,
-            text => text.map_err(|error| error.to_string()),
-        };
-        match text.and_then(|text| text.parse::<toml::Table>().map_err(|error| error.to_string())) {
-            Ok(table) => self.table("", &table, &path),
-            Err(reason) => self.mistakes.push(Mistake::File { path, reason }),
+        match std::fs::read_to_string(&path) {
+            Err(error) if !is_named && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => self.mistakes.push(Mistake::File { path, reason: error.to_string() }),
+            Ok(text) => match text.parse::<toml::Table>() {
+                Ok(table) => self.table("", &table, &path),
+                Err(error) => {
+                    self.mistake(Mistake::File { path, reason: place_and_reason(&text, &error) });
+                }
+            },
         }
         self
     }
 
-    fn table(&mut self, prefix: &str, table: &toml::Table, path: &PathBuf) {
+    fn table(&mut self, prefix: &str, table: &toml::Table, path: &Path) {
         for (name, value) in table {
             let key = format!("{prefix}{name}");
-            let origin = Origin::File(path.clone());
+            let origin = Origin::File(path.to_owned());
             match value {
-                toml::Value::Table(inner) => self.table(&format!("{key}."), inner, path),
+                toml::Value::Table(inner) if !inner.is_empty() || is_section(&key) => {
+                    self.table(&format!("{key}."), inner, path);
+                }
                 toml::Value::String(text) => self.say(key, text.clone(), origin),
-                toml::Value::Integer(_)
+                toml::Value::Table(_)
+                | toml::Value::Integer(_)
                 | toml::Value::Float(_)
                 | toml::Value::Boolean(_)
                 | toml::Value::Datetime(_)
@@ -132,16 +142,22 @@ impl Sources {
 
     /// Takes in the environment: `PROGNET_HTTP_LISTEN` is `http.listen`.
     #[must_use]
-    pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        for (name, value) in variables {
-            if NOT_SETTINGS.contains(&name.as_str()) {
-                continue;
-            }
-            if let Some(rest) = name.strip_prefix(PREFIX) {
-                let key = crate::Settings::keys().iter().find(|key| key.variable() == name);
-                // An unknown one keeps its words, for the message.
-                let key = key.map_or_else(|| rest.to_lowercase(), |key| key.name.to_owned());
-                self.say(key, value, Origin::Environment(name));
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let ours = variables.into_iter().filter_map(|(name, value)| {
+            let name = name.into_string().ok()?;
+            (name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str())).then_some((name, value))
+        });
+        for (name, value) in ours {
+            // An unknown one keeps its words, for the message.
+            let key = key_of(&name).map_or_else(|| words_of(&name), str::to_owned);
+            match value.into_string() {
+                Ok(value) => self.say(key, value, Origin::Environment(name)),
+                Err(value) => self.mistake(Mistake::Invalid {
+                    key,
+                    value: format!("{} bytes", value.len()),
+                    origin: Origin::Environment(name),
+                    valid: "UTF-8",
+                }),
             }
         }
         self
@@ -173,11 +189,37 @@ impl Sources {
     pub(crate) fn finish(self) -> Result<(), Error> {
         let Self { said, mut mistakes } = self;
         for (key, (_, origin)) in said {
-            let names = crate::Settings::keys().iter().map(|known| known.name);
-            let near = names.map(|name| (strsim::damerau_levenshtein(name, &key.replace('_', ".")), name));
-            let meant = near.min().filter(|(distance, _)| *distance <= 3).map(|(_, name)| name);
+            let meant = near(&key);
             mistakes.push(Mistake::Unknown { key, origin, meant });
         }
         if mistakes.is_empty() { Ok(()) } else { Err(Error(mistakes)) }
     }
+}
+
+/// Where TOML ends to be TOML; without the line itself, which may hold a secret.
+fn place_and_reason(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map(|before| format!("line {}: ", before.matches('\n').count() + 1));
+    format!("{}{}", line.unwrap_or_default(), error.message())
+}
+
+fn is_section(name: &str) -> bool {
+    crate::Settings::keys().iter().any(|key| key.name.split_once('.').is_some_and(|(of, _)| of == name))
+}
+
+fn key_of(variable: &str) -> Option<&'static str> {
+    crate::Settings::keys().iter().find(|key| key.variable() == variable).map(|key| key.name)
+}
+
+fn words_of(variable: &str) -> String {
+    variable.strip_prefix(PREFIX).unwrap_or(variable).to_lowercase()
+}
+
+/// The key that was perhaps meant: not more than three slips away.
+fn near(word: &str) -> Option<&'static str> {
+    let word = word.replace('_', ".");
+    let distances = crate::Settings::keys()
+        .iter()
+        .map(|key| (strsim::damerau_levenshtein(&key.name.replace('_', "."), &word), key.name));
+    distances.min().filter(|(distance, _)| *distance <= 3).map(|(_, name)| name)
 }

@@ -1,8 +1,6 @@
 //! What keys hold: parsed from text, shown as text.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
-
-use zeroize::Zeroizing;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// A value of a key.
 pub trait Value: Sized {
@@ -83,12 +81,12 @@ impl<V: Value> Value for Option<V> {
 const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 impl Value for Duration {
-    const VALID: &'static str = "a time such as 250ms, 30s, 10m, 2h or 14d";
+    const VALID: &'static str = "a time above zero, such as 250ms, 30s, 10m, 2h or 14d";
 
     fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
         let (_, millis) = TIMES.iter().find(|(name, _)| *name == unit)?;
-        number.checked_mul(*millis).map(Self::from_millis)
+        number.checked_mul(*millis).filter(|millis| *millis > 0).map(Self::from_millis)
     }
 
     fn show(&self) -> String {
@@ -100,6 +98,14 @@ impl Value for Duration {
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
+
+impl Bytes {
+    /// As a size in memory; what memory cannot count is all of it.
+    #[must_use]
+    pub fn in_memory(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
 
 /// Units of size, the largest first.
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
@@ -130,6 +136,32 @@ fn largest(number: u64, units: &[(&str, u64)]) -> Option<String> {
     Some(format!("{}{name}", number / size))
 }
 
+/// How clients reach something: scheme, host and port, no path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// The address, without a slash at its end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for PublicUrl {
+    const VALID: &'static str = "an http or https address without a path, such as https://api.example.org";
+
+    fn parse(text: &str) -> Option<Self> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+        let is_part_of_a_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        (!host.is_empty() && host.bytes().all(is_part_of_a_host)).then(|| Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -146,7 +178,7 @@ impl Value for LogFormat {
         match text {
             "human" => Some(Self::Human),
             "json" => Some(Self::Json),
-            _ => None,
+            _other => None,
         }
     }
 
@@ -155,47 +187,6 @@ impl Value for LogFormat {
             Self::Human => "human".to_owned(),
             Self::Json => "json".to_owned(),
         }
-    }
-}
-
-/// 32 bytes that never print, written as 64 hex digits.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<[u8; 32]>);
-
-impl Secret {
-    /// The bytes.
-    #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("***")
-    }
-}
-
-impl Value for Secret {
-    const VALID: &'static str = "64 hex digits";
-    const IS_SECRET: bool = true;
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-            let pair = std::str::from_utf8(pair).ok()?;
-            // `from_str_radix` takes a sign, which is no digit.
-            *byte = u8::from_str_radix(pair, 16).ok().filter(|_| !pair.starts_with('+'))?;
-        }
-        Some(Self(bytes))
-    }
-
-    fn show(&self) -> String {
-        "***".to_owned()
     }
 }
 
@@ -209,23 +200,28 @@ mod tests {
     fn times_and_sizes_carry_their_unit() {
         assert_eq!(Duration::parse("10m"), Some(Duration::from_secs(600)));
         assert_eq!(Bytes::parse("64MiB"), Some(Bytes(64 << 20)));
-        for bad in ["", "10", "m", "1.5s", "-1s", "10 m", "99999999999999999999s", "18446744073709551615d"] {
+        for bad in
+            ["", "10", "m", "0s", "1.5s", "-1s", "10 m", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert_eq!(Duration::parse(bad), None, "{bad}");
         }
         assert_eq!((Bytes::parse("0B"), Bytes::parse("64mb")), (None, None));
     }
 
     #[test]
-    fn a_secret_never_prints() {
-        let secret = Secret::parse(&"ab".repeat(32)).unwrap();
-        assert_eq!(secret.expose(), &[0xab; 32]);
-        assert_eq!((format!("{secret:?}"), secret.show()), ("***".to_owned(), "***".to_owned()));
-        assert!(Secret::parse(&"+a".repeat(32)).is_none() && Secret::parse("ab").is_none());
+    fn a_public_url_has_a_host_and_no_path() {
+        for good in ["https://api.example.org", "http://127.0.0.1:8080", "http://[::1]:80"] {
+            assert_eq!(PublicUrl::parse(good).as_ref().map(PublicUrl::as_str), Some(good));
+        }
+        for bad in ["", "https://", "api.example.org", "https://a/", "https://a?b", "https://u@a", "ftp://a"]
+        {
+            assert_eq!(PublicUrl::parse(bad), None, "{bad}");
+        }
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_parses_to_the_same(number in 0..u64::MAX / 86_400_000, bytes in 1..u64::MAX) {
+        fn what_is_shown_parses_to_the_same(number in 1..u64::MAX / 86_400_000, bytes in 1..u64::MAX) {
             let time = Duration::from_millis(number);
             prop_assert_eq!(Duration::parse(&time.show()), Some(time));
             prop_assert_eq!(Bytes::parse(&Bytes(bytes).show()), Some(Bytes(bytes)));
@@ -233,7 +229,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text: String) {
-            drop((Duration::parse(&text), Bytes::parse(&text), Secret::parse(&text)));
+            drop((Duration::parse(&text), Bytes::parse(&text), PublicUrl::parse(&text)));
         }
     }
 }

@@ -54,11 +54,8 @@ impl Caller {
     }
 
     fn scope(&self, right: Right, on: Option<TenantId>) -> Result<Scope, Problem> {
-        match may(&self.principal, right, on) {
-            Ok(()) => Ok(self.own()),
-            Err(Denied::Hidden) => Err(Problem::tenant_unknown()),
-            Err(Denied::Forbidden) => Err(Problem::forbidden()),
-        }
+        may(&self.principal, right, on).map_err(denied)?;
+        Ok(self.own())
     }
 
     /// The account it acts for.
@@ -72,6 +69,14 @@ impl Caller {
 
     pub(crate) const fn claims(&self) -> &Claims {
         &self.claims
+    }
+}
+
+/// A denial as the caller sees it: what is not theirs does not exist.
+pub(crate) fn denied(denied: Denied) -> Problem {
+    match denied {
+        Denied::Hidden => Problem::tenant_unknown(),
+        Denied::Forbidden => Problem::forbidden(),
     }
 }
 

@@ -132,10 +132,12 @@ fn secret_name(kid: &str) -> String {
     format!("jwt/{kid}")
 }
 
-fn unavailable(refused: Refused<key_ring::Rejection>) -> Unavailable {
+fn unavailable<R>(refused: Refused<R>) -> Unavailable {
     match refused {
         Refused::Unavailable(why) => why,
-        Refused::Rejected(_) | Refused::KeyReused | Refused::Fault => Unavailable::NotWritten,
+        Refused::Rejected(_) | Refused::KeyReused | Refused::Poison | Refused::Fault => {
+            Unavailable::NotWritten
+        }
     }
 }
 
@@ -164,4 +166,39 @@ pub(crate) async fn jwks(edge: Data<Edge>) -> HttpResponse {
         .content_type("application/jwk-set+json")
         .body(json!({ "keys": keys }).to_string());
     std::future::ready(answer).await
+}
+
+#[cfg(test)]
+mod tests {
+    use prognet_supervisor::testing::World;
+
+    use super::*;
+
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+    const TOKEN: Duration = Duration::from_secs(600);
+
+    #[tokio::test]
+    async fn a_key_is_renewed_in_time_and_no_token_is_left_without_its_key() {
+        let (world, keys) = (World::new(prognet_actors::services).await, Keys::default());
+        let look = async || keys.look(&world.node, MONTH, TOKEN).await.unwrap();
+        let signing = || keys.signing(world.clock.now()).unwrap().0;
+        let verifies = |kid: &str| keys.verifying(kid, world.clock.now()).is_some();
+        look().await;
+        let old = signing();
+
+        world.clock.advance(MONTH);
+        look().await;
+        assert_eq!(signing(), old, "the next one is shown first");
+        world.clock.advance(SHOWN_BEFORE);
+        let new = signing();
+        assert_ne!(new, old);
+        assert!(verifies(&old) && verifies(&new), "tokens of the old one still live");
+        world.clock.advance(TOKEN);
+        assert!(!verifies(&old) && verifies(&new));
+
+        // A node that starts now knows what the others know.
+        let other = Keys::default();
+        other.look(&world.node, MONTH, TOKEN).await.unwrap();
+        assert_eq!(other.signing(world.clock.now()).unwrap().0, new);
+    }
 }

@@ -5,6 +5,7 @@ mod cursor;
 mod gate;
 mod kept;
 mod keys;
+mod live;
 mod management;
 mod pages;
 mod passwords;
@@ -21,6 +22,7 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use prognet_supervisor::{Node, Unavailable};
+use tokio::sync::watch;
 
 pub use v1::sessions::AuthSettings;
 
@@ -52,6 +54,8 @@ pub(crate) struct Edge {
     pub(crate) gate: gate::Gate,
     pub(crate) passwords: passwords::Passwords,
     pub(crate) setup: setup::SetupLink,
+    /// Told to whoever holds a stream open, when the node stops.
+    pub(crate) closing: watch::Sender<bool>,
 }
 
 /// A door that is open.
@@ -62,8 +66,18 @@ pub struct Serving {
     pub management: SocketAddr,
     /// The one-time setup link, while there is no admin.
     pub setup_link: Option<String>,
-    /// Stops both.
-    pub handles: Vec<ServerHandle>,
+    edge: web::Data<Edge>,
+    handles: Vec<ServerHandle>,
+}
+
+impl Serving {
+    /// Closes live streams, takes no new requests, and returns once those taken are answered.
+    pub async fn stop(&self) {
+        self.edge.closing.send_replace(true);
+        for handle in &self.handles {
+            handle.stop(true).await;
+        }
+    }
 }
 
 impl std::fmt::Debug for Serving {
@@ -106,6 +120,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         passwords: passwords::Passwords::new(node)
             .map_err(|error| BindError::Passwords(error.to_string()))?,
         setup: setup::SetupLink::default(),
+        closing: watch::Sender::new(false),
     });
     edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
     let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
@@ -135,6 +150,6 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     for server in servers {
         drop(tokio::task::spawn(server));
     }
-    drop(tokio::task::spawn(keys::keep(edge)));
-    Ok(Serving { listen, management: management_at, setup_link, handles })
+    drop(tokio::task::spawn(keys::keep(edge.clone())));
+    Ok(Serving { listen, management: management_at, setup_link, edge, handles })
 }

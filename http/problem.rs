@@ -1,12 +1,12 @@
 //! Every failure becomes one RFC 9457 answer, here.
 
-use std::fmt;
+use std::{convert::Infallible, fmt};
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header};
 use prognet_actors::{
     auth::{credential, session},
     tenancy::{found_tenant, tenant},
-    users::{account, reservation, set_up},
+    users::{account, set_up},
     values::Invalid,
 };
 use prognet_sdk::{FieldError, Problem as Wire};
@@ -82,6 +82,33 @@ impl Problem {
         ))
     }
 
+    /// The same as clients see it; of a request, or 0.
+    pub(crate) fn wire(&self, request: u128) -> Wire {
+        Wire {
+            kind: format!("/problems/{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            errors: self.errors.clone(),
+            request_id: if request == 0 { String::new() } else { format!("{request:032x}") },
+        }
+    }
+
+    /// What kind of failure, e.g. `tenant/suspended`.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What happened in the fewest words.
+    pub(crate) fn said(&self) -> &str {
+        if self.detail.is_empty() { self.title } else { &self.detail }
+    }
+
+    /// There is nothing to release.
+    pub(crate) fn not_quarantined() -> Self {
+        Self::new(StatusCode::CONFLICT, "actor/not-quarantined", "The entity is not in quarantine")
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
@@ -121,14 +148,7 @@ impl ResponseError for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
-        let wire = Wire {
-            kind: format!("/problems/{}", self.code),
-            title: self.title.to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail.clone(),
-            errors: self.errors.clone(),
-            request_id: String::new(),
-        };
+        let wire = self.wire(0);
         let body = serde_json::to_vec(&wire).unwrap_or_default();
         response.content_type("application/problem+json").body(body)
     }
@@ -226,10 +246,10 @@ impl From<set_up::Rejection> for Problem {
     }
 }
 
-/// Reading a reservation is never refused by the domain.
-impl From<reservation::Rejection> for Problem {
-    fn from(_: reservation::Rejection) -> Self {
-        Self::new(StatusCode::CONFLICT, "reservation/taken", "Another holds it")
+/// A read is never refused by the domain.
+impl From<Infallible> for Problem {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

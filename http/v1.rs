@@ -4,12 +4,13 @@ mod audit;
 mod events;
 pub(crate) mod sessions;
 mod setup;
+mod system;
 mod tenants;
 
 use actix_web::web::{self, delete, get, patch, post};
 use serde::de::DeserializeOwned;
 
-use crate::{keys, pages, problem::Problem};
+use crate::{keys, live, pages, problem::Problem};
 
 pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -30,7 +31,11 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/tenants/{tenant}/resume", post().to(tenants::resume))
         .route("/v1/tenants/{tenant}/events", get().to(events::of_tenant))
         .route("/v1/tenants/{tenant}/audit", get().to(audit::of_tenant))
-        .route("/v1/live/sse", get().to(events::live));
+        .route("/v1/live", get().to(live::socket::open))
+        .route("/v1/live/sse", get().to(live::sse))
+        .route("/v1/system/actors", get().to(system::counts))
+        .route("/v1/system/actors/{service}/{kind}/{home}/{id}", get().to(system::actor))
+        .route("/v1/system/actors/{service}/{kind}/{home}/{id}/release", post().to(system::release));
 }
 
 /// A body, as the route wants it.

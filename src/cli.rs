@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use prognet_sdk::{
     Problem,
     client::{Client, Error},
@@ -18,6 +18,8 @@ use prognet_sdk::{
 use serde::Serialize;
 
 use credentials::Credentials;
+
+use crate::report::Output;
 
 /// What can be asked of a running node.
 #[derive(Debug, Subcommand)]
@@ -52,13 +54,6 @@ pub(crate) struct Options {
     /// Text for people, or JSON exactly as the API gives it, one object a line.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    #[default]
-    Text,
-    Json,
 }
 
 impl Options {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use prognet_config::{Error, Settings, Sources};
 
+use crate::telemetry;
+
 /// Where settings come from, beside the environment; later ones overrule earlier ones.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Given {
@@ -27,12 +29,9 @@ pub(crate) struct Given {
 impl Given {
     /// The settings.
     pub(crate) fn load(self) -> Result<Settings, Error> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        });
         let mut sources = Sources::default()
             .file(self.config)
-            .environment(variables)
+            .environment(std::env::vars_os())
             .flag("--data", "storage.data", self.data)
             .flag("--listen", "http.listen", self.listen)
             .flag("--management", "http.management", self.management);
@@ -66,16 +65,11 @@ pub(crate) enum Command {
 /// What the command says.
 pub(crate) fn run(command: Command) -> Result<String, Error> {
     match command {
-        Command::Check { given } => given.load().map(|_| "the settings are valid\n".to_owned()),
-        Command::Show { origin, given } => given.load().map(|settings| show(&settings, origin)),
+        Command::Check { given } => {
+            telemetry::filter(&given.load()?)?;
+            Ok("the settings are valid\n".to_owned())
+        }
+        Command::Show { origin, given } => given.load().map(|settings| settings.written(origin)),
         Command::Sample => Ok(Settings::sample()),
     }
-}
-
-fn show(settings: &Settings, with_origin: bool) -> String {
-    let lines = settings.all().map(|(key, value, origin)| {
-        let comment = if with_origin { format!("  # {origin}") } else { String::new() };
-        format!("{} = {value:?}{comment}\n", key.name)
-    });
-    lines.collect()
 }

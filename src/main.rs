@@ -1,7 +1,11 @@
 //! `prognet`: everything under an organization platform's apps.
 
+mod backup;
 mod cli;
 mod config;
+mod journal;
+mod keyring;
+mod report;
 mod serve;
 mod telemetry;
 
@@ -24,6 +28,9 @@ enum Command {
     /// Checks and shows settings.
     #[command(subcommand)]
     Config(config::Command),
+    Backup(backup::Backup),
+    Journal(journal::Journal),
+    Keyring(keyring::Keyring),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -33,6 +40,9 @@ fn main() -> ExitCode {
         Command::Serve(given) => serve::run(given),
         Command::Client(command) => return cli::run(command),
         Command::Config(command) => config::run(command).map_err(Into::into).and_then(|text| say(&text)),
+        Command::Backup(backup) => backup.run().and_then(|text| say(&text)),
+        Command::Journal(journal) => journal.run().and_then(|text| say(&text)),
+        Command::Keyring(keyring) => keyring.run().and_then(|text| say(&text)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use anyhow::Context;
 use prognet_config::Settings;
 use prognet_http::AuthSettings;
 use prognet_storage::{
+    Lsn,
     embedded::{EmbeddedJournal, SledTier},
     keyring::{Keyring, MasterKey},
 };
@@ -17,7 +18,7 @@ use crate::{config::Given, telemetry};
 /// Runs a node until it is told to stop.
 pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     let settings = given.load()?;
-    telemetry::start(&settings.log)?;
+    telemetry::start(&settings)?;
     let parts = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -29,12 +30,7 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         announce(&serving);
         stop_signal().await?;
         tracing::info!("stopping: finishing what was taken");
-        let stopping = async {
-            for handle in &serving.handles {
-                handle.stop(true).await;
-            }
-        };
-        if tokio::time::timeout(settings.http.grace, stopping).await.is_err() {
+        if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
             tracing::warn!("the grace is over with requests still open");
         }
         node.stop().await;
@@ -53,11 +49,18 @@ fn open(settings: &Settings) -> anyhow::Result<Parts> {
         );
     }
     let directory = data.join("keyring");
+    anyhow::ensure!(
+        opened.last == Lsn(0) || Keyring::is_in(&directory),
+        "the keyring is missing: `{}` is not there, and without it nothing in the journal can be read; bring it \
+         back, or restore a backup with `prognet backup restore --keyring`",
+        directory.display()
+    );
     let master = match &settings.storage.master_key {
         Some(key) => MasterKey::new(*key.expose()),
         None => MasterKey::in_directory(&directory)?,
     };
     let keyring = Arc::new(Keyring::open(&directory, &master)?);
+    journal.sync_first(Arc::clone(&keyring));
     let cache = settings.storage.tier_cache_bytes.0;
     let (tier, set_aside) = SledTier::open(&data.join("tier"), cache, Arc::clone(&keyring), opened.last)?;
     if let Some(why) = set_aside {
@@ -99,11 +102,11 @@ fn edge(settings: &Settings) -> prognet_http::Settings {
     prognet_http::Settings {
         listen: http.listen,
         management: http.management,
-        body_bytes_max: usize::try_from(http.body_bytes_max.0).unwrap_or(usize::MAX),
+        body_bytes_max: http.body_bytes_max.in_memory(),
         deadline: http.deadline,
         page_items_max: http.page_items_max,
         auth: AuthSettings {
-            issuer: http.public_url.clone(),
+            issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),
             access_lasts: auth.access_token_life,
             refresh_idle: auth.refresh_idle,
             refresh_lasts: auth.refresh_life,

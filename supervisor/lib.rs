@@ -46,4 +46,4 @@ pub use refusal::{Refused, Unavailable};
 pub use rmpv::Value;
 pub use router::{Asking, Written};
 pub use service::Service;
-pub use topics::{Frame, Published, Subscription, Topic};
+pub use topics::{Frame, Position, Published, Subscription, Topic};

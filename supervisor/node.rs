@@ -4,6 +4,7 @@ mod inspection;
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -31,7 +32,7 @@ use crate::{
     residency::Residency,
     router::{Asking, Door, Doors, Written},
     runtime::{Runtime, Tasks},
-    topics::{Hub, Published, Subscription, Topic, history},
+    topics::{Hub, Position, Published, Subscription, Topic, history},
     tree::Root,
 };
 pub use inspection::{EntityView, KindCount, ReaderView};
@@ -200,8 +201,11 @@ impl Node {
         &self,
         asking: &Asking,
         entity: Entity<A>,
-    ) -> Result<A::Reply, Refused<A::Rejection>> {
-        self.send(asking, entity, None, Message::Ask).await.map(|answered| answered.reply)
+    ) -> Result<A::Reply, Refused<Infallible>> {
+        match self.send(asking, entity, None, Message::Ask).await {
+            Ok(answered) => Ok(answered.reply),
+            Err(refused) => Err(refused.of_a_read()),
+        }
     }
 
     /// Gives a saga a command and waits until it has ended; the same key attaches again after the deadline.
@@ -315,12 +319,12 @@ impl Node {
     pub async fn history(
         &self,
         topic: Topic,
-        after: u64,
+        after: Position,
         limit: usize,
     ) -> Result<Vec<Published>, Unavailable> {
         let (mut events, mut position) = (Vec::new(), after);
         while events.len() < limit {
-            let page = history(&self.0.doors, topic, position).await?;
+            let page = history(&self.0.doors, topic, &position).await?;
             if page.is_at_end {
                 break;
             }
@@ -333,7 +337,7 @@ impl Node {
 
     /// Live events of a topic after a position, or from now on.
     #[must_use]
-    pub fn watch(&self, topic: Topic, after: Option<u64>) -> Subscription {
+    pub fn watch(&self, topic: Topic, after: Option<Position>) -> Subscription {
         Subscription::new(Arc::clone(&self.0.doors), Arc::clone(&self.0.hub), topic, after)
     }
 

@@ -4,6 +4,8 @@ mod crashes;
 mod entities;
 mod limits;
 mod readers;
+mod topics;
+mod traces;
 mod versions;
 
 use std::{

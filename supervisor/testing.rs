@@ -1,6 +1,7 @@
 //! What tests stand on: decisions without a runtime, and a node in memory that fails and dies as it is told.
 
 mod decisions;
+mod golden;
 mod journal;
 mod memory;
 mod tier;
@@ -9,6 +10,7 @@ mod world;
 use crate::Timestamp;
 
 pub use decisions::{Given, Then, When, given};
+pub use golden::holds_to_golden;
 pub use memory::{Fault, Memory};
 pub use world::World;
 

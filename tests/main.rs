@@ -10,6 +10,7 @@
 
 mod api;
 mod auth;
+mod backup;
 mod cli;
 mod config;
 mod durability;

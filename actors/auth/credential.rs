@@ -115,7 +115,7 @@ impl Aggregate for Credential {
 
 #[cfg(test)]
 mod tests {
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
 
     use super::*;
 
@@ -142,5 +142,14 @@ mod tests {
             .state
             .inspect();
         assert_eq!(seen.to_string(), r#"{"has_password":true}"#);
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/credential.txt");
+        holds_to_golden::<Credential>(
+            file.as_ref(),
+            &[Event::PasswordSet { password: hash("one"), at: NOON }],
+        );
     }
 }

@@ -131,7 +131,7 @@ impl Aggregate for KeyRing {
 
 #[cfg(test)]
 mod tests {
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
 
     use super::*;
 
@@ -186,5 +186,11 @@ mod tests {
             ring.evolve(&event);
         }
         assert_eq!(kids(&ring.keys), ["two", "three"]);
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/key_ring.txt");
+        holds_to_golden::<KeyRing>(file.as_ref(), &[staged("one", NOON, NOON)]);
     }
 }

@@ -226,7 +226,7 @@ impl Aggregate for Session {
 
 #[cfg(test)]
 mod tests {
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
     use proptest::prelude::*;
 
     use super::*;
@@ -285,6 +285,15 @@ mod tests {
         given::<Session>([OPENED]).when(Command::End(End::SignedOut)).then([ended.clone()]);
         let state = given::<Session>([OPENED, ended]).when(Command::End(End::Expired)).then([]).state;
         assert_eq!(state.reply().unwrap().ended, Some(End::SignedOut));
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/session.txt");
+        holds_to_golden::<Session>(
+            file.as_ref(),
+            &[OPENED, refreshed(0), Event::Ended { why: End::Reused, at: NOON }],
+        );
     }
 
     proptest! {

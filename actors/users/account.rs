@@ -153,7 +153,7 @@ impl Aggregate for Account {
 
 #[cfg(test)]
 mod tests {
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
 
     use super::*;
 
@@ -190,5 +190,11 @@ mod tests {
         assert_eq!((account.status, account.is_platform_admin), (Status::Active, true));
         given::<Account>([registered(), appointed]).when(Command::Appoint).then([]);
         given::<Account>([]).when(Command::Appoint).rejects(Rejection::Unknown);
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/account.txt");
+        holds_to_golden::<Account>(file.as_ref(), &[registered(), Event::Appointed { at: NOON }]);
     }
 }

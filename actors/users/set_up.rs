@@ -189,7 +189,7 @@ impl Aggregate for SetUp {
 
 #[cfg(test)]
 mod tests {
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
 
     use super::*;
 
@@ -231,5 +231,20 @@ mod tests {
         given::<SetUp>([STARTED, Event::EmailTaken {}])
             .when(Command::Start(other))
             .then([Event::Started { plan: other, at: NOON }]);
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/set_up.txt");
+        holds_to_golden::<SetUp>(
+            file.as_ref(),
+            &[
+                STARTED,
+                Event::EmailClaimed {},
+                Event::EmailTaken {},
+                Event::Appointed {},
+                Event::Finished { at: NOON },
+            ],
+        );
     }
 }

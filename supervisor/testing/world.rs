@@ -1,6 +1,6 @@
 //! A node in memory on a driven clock, which dies and starts again as often as a test likes.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use super::{ASKER, Memory, NOON};
 use crate::{Aggregate, Answered, Asking, Clock, Entity, Limits, Node, Parts, Refused, Service};
@@ -108,7 +108,7 @@ impl World {
     ///
     /// # Errors
     /// As [`Node::read`].
-    pub async fn read<A: Aggregate>(&self, entity: Entity<A>) -> Result<A::Reply, Refused<A::Rejection>> {
+    pub async fn read<A: Aggregate>(&self, entity: Entity<A>) -> Result<A::Reply, Refused<Infallible>> {
         self.node.read(&self.asking(None), entity).await
     }
 

@@ -1,0 +1,177 @@
+//! A closed-loop HTTP/1.1 client, as small as one can be: whatever it costs, it costs both sides alike.
+//!
+//! A connection sends its next request when the last was answered. Every answer must be a 2xx; the first
+//! other one ends the run, so that a fast refusal never counts as speed.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    machine,
+    pairs::{Sample, Stopwatch},
+};
+
+/// The largest answer it takes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Numbers requests over all windows, so that no two ask for the same change.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A request to send, in bytes; see [`request`].
+pub type Request = Vec<u8>;
+
+/// The bytes of a request with a JSON body.
+#[must_use]
+pub fn request(method: &str, path: &str, token: &str, headers: &str, body: &str) -> Request {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// One connection, kept alive.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body of a 2xx, as JSON.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn ok(self) -> anyhow::Result<serde_json::Value> {
+        if !(200..300).contains(&self.status) {
+            bail!("answered {} {}", self.status, String::from_utf8_lossy(&self.body));
+        }
+        Ok(serde_json::from_slice(&self.body)?)
+    }
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, received: Vec::with_capacity(4096) })
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Errors
+    /// When the connection ends or what comes is no answer with a length.
+    pub async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
+        self.stream.write_all(request).await?;
+        self.received.clear();
+        loop {
+            if let Some((status, body)) = parse(&self.received)? {
+                let body = self.received.get(body).unwrap_or_default().to_vec();
+                return Ok(Answer { status, body });
+            }
+            let count = self.stream.read_buf(&mut self.received).await?;
+            if count == 0 || self.received.len() > ANSWER_BYTES_MAX {
+                bail!("the connection ended in the middle of an answer");
+            }
+        }
+    }
+}
+
+/// Status and place of the body, once all of it is there.
+fn parse(received: &[u8]) -> anyhow::Result<Option<(u16, std::ops::Range<usize>)>> {
+    let Some(head) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(received.get(..head).unwrap_or_default())?;
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
+    });
+    let body = head + 4..head + 4 + length.context("no content-length")?;
+    Ok((received.len() >= body.end).then_some((status, body)))
+}
+
+/// Load from a number of connections for a window; `servers` are the processes whose CPU it costs.
+///
+/// # Errors
+/// When a connection fails or an answer is no 2xx.
+pub fn drive(
+    address: SocketAddr,
+    connections: usize,
+    window: Duration,
+    servers: &[u32],
+    make: &(impl Fn(u64) -> Request + Sync),
+) -> anyhow::Result<Sample> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut open = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            open.push(Connection::open(address).await?);
+        }
+        let (before, watch) = (machine::cpu_of(servers), Stopwatch::start());
+        let loops = open.iter_mut().map(|connection| async move {
+            let mut nanos = Vec::with_capacity(16 * 1024);
+            while watch.elapsed() < window {
+                let request = make(NEXT.fetch_add(1, Ordering::Relaxed));
+                let asked = Stopwatch::start();
+                let answer = connection.ask(&request).await?;
+                nanos.push(u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX));
+                if !(200..300).contains(&answer.status) {
+                    answer.ok()?;
+                }
+            }
+            anyhow::Ok(nanos)
+        });
+        let nanos: Vec<u64> = futures_util::future::try_join_all(loops).await?.concat();
+        let (elapsed, cpu) = (watch.elapsed(), machine::cpu_of(servers).saturating_sub(before));
+        Ok(Sample::of(nanos.len(), elapsed, cpu).with_latencies(nanos))
+    })
+}
+
+/// Sends requests over a number of connections, each once, and hands the answers back in no order.
+///
+/// # Errors
+/// When a connection fails or an answer is no 2xx.
+pub fn send_all(
+    address: SocketAddr,
+    connections: usize,
+    requests: &[Request],
+) -> anyhow::Result<Vec<serde_json::Value>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let share = requests.len().div_ceil(connections).max(1);
+        let loops = requests.chunks(share).map(|requests| async move {
+            let mut connection = Connection::open(address).await?;
+            let mut answers = Vec::with_capacity(requests.len());
+            for request in requests {
+                answers.push(connection.ask(request).await?.ok()?);
+            }
+            anyhow::Ok(answers)
+        });
+        Ok(futures_util::future::try_join_all(loops).await?.concat())
+    })
+}

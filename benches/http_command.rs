@@ -1,0 +1,122 @@
+//! B1 and B2: a durable command through HTTP, against the service of `baseline/` over PostgreSQL.
+//!
+//! The command renames one of many tenants: the same body in, the same fields out, durable before it is
+//! answered on both sides. Ours is the released binary with authentication, limits, tracing and projections
+//! on; it journals an event, and with an `Idempotency-Key` the reply as well. The rival is first tried with
+//! several settings, and the fastest of them is the one that is measured against.
+#![expect(clippy::print_stdout, reason = "a bench's output is its result")]
+
+use std::path::Path;
+
+use anyhow::Context;
+use prognet_benches::{
+    client, machine,
+    node::{self, Node},
+    pairs::{Effort, Sample, Unit, alternate, print_head},
+    postgres::{Postgres, Service, TOKEN},
+};
+
+const TENANTS: u64 = 10_000;
+
+/// Connections to the database, and options of its sessions: all durable, all worth trying.
+const SETTINGS: [(usize, &str); 5] = [
+    (4, ""),
+    (16, ""),
+    (64, ""),
+    (16, "-c commit_delay=50 -c commit_siblings=2"),
+    (64, "-c commit_delay=50 -c commit_siblings=2"),
+];
+
+fn main() -> anyhow::Result<()> {
+    let effort = Effort::asked();
+    let directory = machine::scratch()?;
+    let database = Postgres::start(&directory.path().join("postgres"))?;
+    let bench = Bench::start(&directory.path().join("node"), &database, effort)?;
+    let service = bench.fastest_rival()?;
+    for (title, connections, aim) in [
+        ("B1: durable command through HTTP, 64 connections", 64, 2.5),
+        ("B2: durable command through HTTP, 1 connection", 1, 0.9),
+    ] {
+        print_head(title);
+        for (name, is_keyed, path) in [
+            ("plain / one row", false, "/tenants"),
+            ("plain / row and outbox", false, "/outbox/tenants"),
+            ("with key / row and outbox", true, "/outbox/tenants"),
+        ] {
+            let pairs = alternate(
+                name,
+                effort.pairs,
+                || bench.ours(connections, is_keyed),
+                || bench.rival(&service, connections, path),
+            )?;
+            pairs.print(Unit::PerSecond, aim);
+        }
+    }
+    Ok(())
+}
+
+/// Both sides, running.
+struct Bench<'a> {
+    node: Node,
+    token: String,
+    tenants: Vec<String>,
+    database: &'a Postgres,
+    effort: Effort,
+}
+
+impl<'a> Bench<'a> {
+    fn start(data: &Path, database: &'a Postgres, effort: Effort) -> anyhow::Result<Self> {
+        let node = Node::start(&node::binary()?, data)?;
+        let token = node.sign_in(data)?;
+        let tenants = node.found_tenants(&token, TENANTS / effort.shrink)?;
+        Ok(Self { node, token, tenants, database, effort })
+    }
+
+    fn ours(&self, connections: usize, is_keyed: bool) -> anyhow::Result<Sample> {
+        let make = |number: u64| {
+            let path =
+                format!("/v1/tenants/{}", self.tenants.get(pick(number, &self.tenants)).map_or("", |id| id));
+            let key = if is_keyed { format!("idempotency-key: {number}\r\n") } else { String::new() };
+            client::request("PATCH", &path, &self.token, &key, &body(number))
+        };
+        client::drive(self.node.address, connections, self.effort.window, &[self.node.pid()], &make)
+    }
+
+    fn rival(&self, service: &Service, connections: usize, path: &str) -> anyhow::Result<Sample> {
+        let make = |number: u64| {
+            let path = format!("{path}/{}", pick(number, &self.tenants));
+            client::request("PATCH", &path, TOKEN, "", &body(number))
+        };
+        let servers = [service.pid(), self.database.pid()?];
+        client::drive(service.address, connections, self.effort.window, &servers, &make)
+    }
+
+    /// Tries the settings with 64 connections and keeps the best.
+    fn fastest_rival(&self) -> anyhow::Result<Service> {
+        println!(
+            "\n### The rival's settings, one row, 64 connections\n\n| pool | session | /s |\n|---|---|---|"
+        );
+        let mut fastest: Option<(f64, Service)> = None;
+        for (pool, options) in SETTINGS {
+            let url = format!("{} options='{options}'", self.database.url());
+            let service = Service::start(env!("CARGO_BIN_EXE_baseline"), &url, self.tenants.len(), pool)?;
+            self.rival(&service, 64, "/tenants")?;
+            let rate = self.rival(&service, 64, "/tenants")?.rate;
+            println!("| {pool} | {options} | {rate:.0} |");
+            if fastest.as_ref().is_none_or(|(best, _)| rate > *best) {
+                fastest = Some((rate, service));
+            }
+        }
+        fastest.map(|(_, service)| service).context("no settings")
+    }
+}
+
+/// A tenant's place, spread evenly and the same on both sides.
+fn pick(number: u64, tenants: &[String]) -> usize {
+    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    usize::try_from(spread).unwrap_or(0) % tenants.len().max(1)
+}
+
+fn body(number: u64) -> String {
+    format!(r#"{{"name":"Acme Rockets and Roller Skates, branch {number:010}"}}"#)
+}

@@ -1,0 +1,8 @@
+//! What the benches share: pairs and their statistics, the processes they start, and the client.
+
+pub mod client;
+pub mod machine;
+pub mod node;
+pub mod pairs;
+pub mod postgres;
+pub mod world;
