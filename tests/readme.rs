@@ -26,7 +26,7 @@ struct Session(Child);
 impl Drop for Session {
     fn drop(&mut self) {
         let group = rustix::process::Pid::from_child(&self.0);
-        drop(rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap_or_default();
         drop(self.0.wait());
     }
 }

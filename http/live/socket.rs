@@ -287,7 +287,10 @@ impl Handler<Out> for Socket {
                 (cursor, LiveFrame::Gap { topic: name })
             }
         };
-        self.send_then(&frame, cursor, context, move || drop(taken.send(())));
+        self.send_then(&frame, cursor, context, move || {
+            // A subscription that ended meanwhile waits for nothing.
+            taken.send(()).unwrap_or_default();
+        });
     }
 }
 
