@@ -37,8 +37,8 @@ pub use tenants::Page;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Time of one attempt; the node's own deadline is shorter.
 const ATTEMPT_MAX: Duration = Duration::from_secs(30);
-/// A peer that vanished without a word is noticed after about three times this.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// A live stream is lost if it is silent for longer: the node gives a sign of life every 14 s.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// Tokens tried for one request: the one at hand, one that another process left, one just refreshed.
 const TOKENS_MAX: usize = 3;
 
@@ -137,9 +137,7 @@ impl Client {
         let parsed = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_MAX)
-            .tcp_keepalive(KEEPALIVE)
-            .tcp_keepalive_interval(KEEPALIVE)
-            .tcp_keepalive_retries(3)
+            .read_timeout(SILENCE_MAX)
             // The API never redirects; who does must not get the token.
             .redirect(reqwest::redirect::Policy::none())
             .build()

@@ -99,9 +99,14 @@ impl Watch {
             let lost = match open.next().await {
                 Ok(message) => {
                     self.failures = 0;
-                    match read(&message)? {
-                        Some(live) => return Ok(live),
-                        None => continue,
+                    match read(&message) {
+                        Ok(Some(live)) => return Ok(live),
+                        Ok(None) => continue,
+                        // The token ended, the session may well go on: with the next token, if there is one.
+                        Err(closed) if closed.problem().is_some_and(|problem| problem.status == 401) => {
+                            closed
+                        }
+                        Err(closed) => return Err(closed),
                     }
                 }
                 Err(error) => error,

@@ -177,7 +177,9 @@ async fn a_live_stream_goes_on_behind_the_last_whole_event() {
             // The second event is cut off before its end.
             0 => event("c1") + event("c2").trim_end(),
             1 => String::new(),
-            2 => event("c2") + "event: gap\ndata: {}\n\n" + &event("c9"),
+            // The token ends while the stream is open.
+            2 => event("c2") + "event: closed\ndata: {\"type\":\"x\",\"title\":\"token\",\"status\":401}\n\n",
+            3 => "id: c8\nevent: gap\ndata: {}\n\n".to_owned() + &event("c9"),
             _ => return reply(403, "", r#"{"type":"/problems/tenant/suspended","title":"no","status":403}"#),
         };
         format!("HTTP/1.1 200 X\r\nconnection: close\r\n\r\n: live\n\n{body}")
@@ -192,14 +194,26 @@ async fn a_live_stream_goes_on_behind_the_last_whole_event() {
         Ok(Live::Interrupted(_)) => "interrupted",
         Err(error) => error.problem().unwrap().kind.as_str(),
     });
-    let expected =
-        ["c1", "interrupted", "interrupted", "c2", "gap", "c9", "interrupted", "/problems/tenant/suspended"];
+    let expected = [
+        "c1",
+        "interrupted",
+        "interrupted",
+        "c2",
+        "interrupted",
+        "gap",
+        "c9",
+        "interrupted",
+        "/problems/tenant/suspended",
+    ];
     assert_eq!(words.collect::<Vec<_>>(), expected);
     let seen = seen.lock().unwrap();
     let asked = seen.iter().map(|request| request.split(' ').nth(1).unwrap());
     let path = "/v1/live/sse?topic=tenant%3Aten_1";
     let after = |cursor: &str| format!("{path}&after={cursor}");
-    assert_eq!(asked.collect::<Vec<_>>(), [path.to_owned(), after("c1"), after("c1"), after("c9")]);
+    assert_eq!(
+        asked.collect::<Vec<_>>(),
+        [path.to_owned(), after("c1"), after("c1"), after("c2"), after("c9")]
+    );
 }
 
 #[tokio::test]
