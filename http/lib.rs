@@ -20,6 +20,7 @@ mod v1;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::atomic::AtomicUsize,
     time::Duration,
 };
 
@@ -72,6 +73,8 @@ pub(crate) struct Edge {
     /// Told to whoever holds a stream open, when the node stops.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) traffic: traffic::Traffic,
+    /// Live sockets that are open.
+    pub(crate) sockets: AtomicUsize,
 }
 
 /// A door that is open.
@@ -138,6 +141,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         setup: setup::SetupLink::default(),
         closing: watch::Sender::new(false),
         traffic: traffic::Traffic::default(),
+        sockets: AtomicUsize::new(0),
     });
     edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
     let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));

@@ -60,9 +60,11 @@ pub(crate) async fn sse(
 ) -> Result<HttpResponse, Problem> {
     let topic = topic(&watch.topic, caller.principal())?;
     let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
-    let after = place(&edge, topic, last.or(watch.after.as_deref()))?;
+    let after = begin(&edge, topic, last.or(watch.after.as_deref())).await?;
+    // An event without data only tells the client where it is.
+    let hello = format!(": live\nid: {}\n\n", cursor_at(&edge, topic, &after));
     let watching = Watching {
-        subscription: edge.node.watch(topic, after),
+        subscription: edge.node.watch(topic, Some(after)),
         topic,
         claims: caller.claims().clone(),
         look: tokio::time::interval(LOOK_EVERY),
@@ -71,7 +73,7 @@ pub(crate) async fn sse(
         edge,
         is_over: false,
     };
-    let hello = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b": live\n\n"))]);
+    let hello = stream::iter([Ok::<_, Infallible>(Bytes::from(hello))]);
     let texts = stream::unfold(watching, |mut watching| async {
         let text = watching.next().await?;
         Some((Ok(Bytes::from(text)), watching))
@@ -80,7 +82,7 @@ pub(crate) async fn sse(
         .content_type("text/event-stream")
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .streaming(hello.chain(texts));
-    std::future::ready(Ok(answer)).await
+    Ok(answer)
 }
 
 /// A stream that is open.
@@ -130,7 +132,7 @@ fn text(edge: &Edge, topic: Topic, frame: &Frame) -> String {
             format!("id: {}\nevent: {}\ndata: {data}\n\n", view.cursor, view.kind)
         }
         Frame::Gap { to } => {
-            let cursor = cursor::write(&edge.node, &list(topic), &to.to_bytes());
+            let cursor = cursor_at(edge, topic, to);
             format!("id: {cursor}\nevent: gap\ndata: {{}}\n\n")
         }
     }
@@ -167,7 +169,7 @@ pub(crate) fn topic(text: &str, who: &Principal) -> Result<Topic, Problem> {
 }
 
 /// Cursors are signed for their topic: one of a tenant opens no other.
-pub(crate) fn list(topic: Topic) -> String {
+fn list(topic: Topic) -> String {
     match topic {
         Topic::System => "events/system".to_owned(),
         Topic::Home(home) => format!("events/{:?}/{:x}", home.kind, home.id),
@@ -182,6 +184,19 @@ pub(crate) fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Opt
     position.map(Some).ok_or_else(|| Problem::field("after", "a cursor of this topic"))
 }
 
+/// Where a stream begins: behind its cursor, or with what comes next.
+pub(crate) async fn begin(edge: &Edge, topic: Topic, after: Option<&str>) -> Result<Position, Problem> {
+    match place(edge, topic, after)? {
+        Some(position) => Ok(position),
+        None => Ok(edge.node.end_of(topic).await?),
+    }
+}
+
+/// The cursor of a position.
+pub(crate) fn cursor_at(edge: &Edge, topic: Topic, position: &Position) -> String {
+    cursor::write(&edge.node, &list(topic), &position.to_bytes())
+}
+
 /// An event as clients see it.
 pub(crate) fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
     let id = match event.home.kind {
@@ -190,7 +205,7 @@ pub(crate) fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
         HomeKind::Account | HomeKind::Platform => format!("{:032x}", event.id),
     };
     EventView {
-        cursor: cursor::write(&edge.node, &list(topic), &event.position.to_bytes()),
+        cursor: cursor_at(edge, topic, &event.position),
         kind: event.kind.clone(),
         id,
         at: event.at.to_string(),

@@ -1,6 +1,9 @@
 //! The management door: health and counts, on loopback unless an operator says otherwise.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    sync::atomic::Ordering,
+};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use prognet_supervisor::KindCount;
@@ -72,6 +75,9 @@ fn write(edge: &Edge, text: &mut impl Write) -> fmt::Result {
     let bytes = "prognet_entities_resident_bytes";
     writeln!(text, "# HELP {bytes} What running entities weigh, by estimate.\n# TYPE {bytes} gauge")?;
     writeln!(text, "{bytes} {}", edge.node.resident_bytes())?;
+    let sockets = "prognet_live_sockets";
+    writeln!(text, "# HELP {sockets} Live WebSockets that are open.\n# TYPE {sockets} gauge")?;
+    writeln!(text, "{sockets} {}", edge.sockets.load(Ordering::Relaxed))?;
     let healthy = "prognet_healthy";
     writeln!(text, "# HELP {healthy} Whether a check of readiness holds.\n# TYPE {healthy} gauge")?;
     for (check, outcome) in edge.node.health() {

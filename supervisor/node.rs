@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use prognet_storage::{Journal, Name, ReadModel, Snapshots, codec, journal::Limit, keyring::Keyring};
+use prognet_storage::{Journal, Lsn, Name, ReadModel, Snapshots, codec, journal::Limit, keyring::Keyring};
 use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
@@ -32,7 +32,7 @@ use crate::{
     residency::Residency,
     router::{Asking, Door, Doors, Written},
     runtime::{Runtime, Tasks},
-    topics::{Hub, Position, Published, Subscription, Topic, history},
+    topics::{Hub, Position, Published, Subscription, Topic, history, position_at},
     tree::Root,
 };
 pub use inspection::{EntityView, KindCount, ReaderView};
@@ -333,6 +333,14 @@ impl Node {
         }
         events.truncate(limit);
         Ok(events)
+    }
+
+    /// The position behind everything that is durable in a topic now.
+    ///
+    /// # Errors
+    /// When the journal does not answer.
+    pub async fn end_of(&self, topic: Topic) -> Result<Position, Unavailable> {
+        position_at(&self.0.doors, topic, Lsn(u64::MAX)).await
     }
 
     /// Live events of a topic after a position, or from now on.

@@ -19,7 +19,7 @@ use prognet_storage::{Home, Lsn, journal::Stored};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-pub(crate) use history::history;
+pub(crate) use history::{history, position_at};
 pub use position::Position;
 
 use crate::{Timestamp, Unavailable, readers::recorded, router::Doors};
@@ -251,9 +251,9 @@ impl Subscription {
     async fn begin(&mut self) -> Result<Option<Frame>, Unavailable> {
         match self.begin {
             Begin::Begun => return Ok(None),
-            Begin::Since(lsn) => self.position = history::position_at(&self.doors, self.topic, lsn).await?,
+            Begin::Since(lsn) => self.position = position_at(&self.doors, self.topic, lsn).await?,
             Begin::After => {
-                let end = history::position_at(&self.doors, self.topic, Lsn(u64::MAX)).await?;
+                let end = position_at(&self.doors, self.topic, Lsn(u64::MAX)).await?;
                 if !self.position.is_within(&end) {
                     self.begin = Begin::Begun;
                     self.is_catching_up = false;

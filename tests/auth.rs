@@ -197,7 +197,7 @@ async fn fifty_refreshes_with_one_token_have_one_successor_and_log_nobody_out() 
 #[tokio::test]
 async fn a_refresh_token_that_comes_back_after_its_grace_ends_the_session() {
     let data = tempfile::tempdir().unwrap();
-    let node = Node::with(data.path(), &[("PROGNET_AUTH_REFRESH_GRACE", "0s")]);
+    let node = Node::with(data.path(), &[("PROGNET_AUTH_REFRESH_GRACE", "1ms")]);
     let first = node.tokens().refresh_token.clone();
     let second = tokens(refresh(&node, &first).await);
     node.a_moment_later().await;

@@ -182,6 +182,26 @@ impl Node {
         panic!("never refused")
     }
 
+    /// The next tokens of a session.
+    pub(crate) async fn refreshed(&self, body: &Value) -> Tokens {
+        let request = self.stranger(Method::POST, "/v1/sessions/refresh").json(body);
+        serde_json::from_value(reply(request).await.unwrap().ok()).unwrap()
+    }
+
+    /// A number of the management door, without labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let (_, text) = self.managed("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.expect("no such number").parse().unwrap()
+    }
+
+    /// Memory the process holds, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Lets the node's clock move on.
     pub(crate) async fn a_moment_later(&self) {
         pause().await;

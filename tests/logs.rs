@@ -19,7 +19,8 @@ async fn no_log_names_a_secret_an_address_a_token_or_a_body() {
     let wrong = json!({ "email": "canary@example.org", "password": "canary password" });
     let refused = reply(node.stranger(Method::POST, "/v1/sessions").json(&wrong)).await.unwrap();
     refused.problem(401, "session/credentials");
-    let bad = node.request(Method::POST, "/v1/tenants").body("{\"name\": \"canary body");
+    let bad = node.request(Method::POST, "/v1/tenants").header("Content-Type", "application/json");
+    let bad = bad.body("{\"name\": \"canary body");
     reply(bad).await.unwrap().problem(400, "request/invalid");
     let bad = node.stranger(Method::GET, "/v1/me?secret=canary-query").bearer_auth("canary-token");
     reply(bad).await.unwrap().problem(401, "auth/token");

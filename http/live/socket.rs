@@ -9,7 +9,7 @@
 //! connection holds; a client that takes none for [`PATIENCE`] is closed, and resumes from its cursor.
 //! The messages are `sdk/rust/live.rs`, the close codes `docs/live.md`.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, StreamHandler,
@@ -21,11 +21,11 @@ use actix_web::{
 };
 use actix_ws::{AggregatedMessage, CloseCode, CloseReason, ProtocolError, Session};
 use prognet_sdk::{LiveFrame, LiveRequest};
-use prognet_supervisor::{Frame, Timestamp, Topic};
+use prognet_supervisor::{Frame, Position, Timestamp, Topic};
 use tokio::sync::oneshot;
 
-use super::{LOOK_EVERY, list, place, stands, topic, view};
-use crate::{Edge, cursor, gate::Admitted, problem::Problem, v1::Problems};
+use super::{LOOK_EVERY, begin, cursor_at, stands, topic, view};
+use crate::{Edge, gate::Admitted, problem::Problem, v1::Problems};
 
 /// A socket that has not proven anybody by then is closed.
 const PROOF_WITHIN: Duration = Duration::from_secs(5);
@@ -101,7 +101,12 @@ impl Message for Out {
 impl Actor for Socket {
     type Context = Context<Self>;
 
+    fn stopped(&mut self, _: &mut Context<Self>) {
+        self.edge.sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn started(&mut self, context: &mut Context<Self>) {
+        self.edge.sockets.fetch_add(1, Ordering::Relaxed);
         context.run_later(PROOF_WITHIN, |socket, context| {
             if socket.admitted.is_none() {
                 socket.close(Closing::Unproven, "prove who you are within 5 s", context);
@@ -149,12 +154,7 @@ impl Socket {
             (LiveRequest::Auth { token }, _) => self.auth(token, context),
             (_, None) => self.close(Closing::Unproven, "the first message proves who you are", context),
             (LiveRequest::Subscribe { topic, after }, Some(admitted)) => {
-                let watched = self.subscribe(&topic, after.as_deref(), &admitted, context);
-                let frame = match watched {
-                    Ok(()) => LiveFrame::Subscribed { topic },
-                    Err(problem) => LiveFrame::Refused { problem: problem.wire() },
-                };
-                self.send(&frame, context);
+                self.subscribe(topic, after, &admitted, context);
             }
             (LiveRequest::Unsubscribe { topic }, Some(_)) => {
                 if let Some(watched) = self.watched.remove(&topic) {
@@ -193,19 +193,40 @@ impl Socket {
     }
 
     fn subscribe(
-        &mut self,
-        name: &str,
-        after: Option<&str>,
+        &self,
+        name: String,
+        after: Option<String>,
         admitted: &Admitted,
         context: &mut Context<Self>,
-    ) -> Result<(), Problem> {
-        let topic = topic(name, &admitted.principal)?;
-        let after = place(&self.edge, topic, after)?;
-        if self.watched.len() >= TOPICS_MAX && !self.watched.contains_key(name) {
-            return Err(Problem::field("topic", format!("at most {TOPICS_MAX} topics a socket")));
-        }
-        let mut subscription = self.edge.node.watch(topic, after);
-        let (me, own) = (context.address(), name.to_owned());
+    ) {
+        let is_full = self.watched.len() >= TOPICS_MAX && !self.watched.contains_key(&name);
+        let topic = if is_full {
+            Err(Problem::field("topic", format!("at most {TOPICS_MAX} topics a socket")))
+        } else {
+            topic(&name, &admitted.principal)
+        };
+        let edge = self.edge.clone();
+        let beginning = async move {
+            let topic = topic?;
+            begin(&edge, topic, after.as_deref()).await.map(|position| (topic, position))
+        };
+        context.wait(beginning.into_actor(self).map(|beginning, socket, context| {
+            let frame = match beginning {
+                Ok((topic, position)) => {
+                    let cursor = cursor_at(&socket.edge, topic, &position);
+                    socket.pump(name.clone(), topic, position, context);
+                    LiveFrame::Subscribed { topic: name, cursor }
+                }
+                Err(problem) => LiveFrame::Refused { problem: problem.wire() },
+            };
+            socket.send(&frame, context);
+        }));
+    }
+
+    /// Passes a topic's events on, one after the other.
+    fn pump(&mut self, name: String, topic: Topic, after: Position, context: &mut Context<Self>) {
+        let mut subscription = self.edge.node.watch(topic, Some(after));
+        let (me, own) = (context.address(), name.clone());
         let pump = async move {
             while let Some(frame) = subscription.next().await {
                 let (taken, is_taken) = oneshot::channel();
@@ -216,10 +237,9 @@ impl Socket {
             }
         };
         let pump = context.spawn(pump.into_actor(self));
-        if let Some(before) = self.watched.insert(name.to_owned(), pump) {
+        if let Some(before) = self.watched.insert(name, pump) {
             context.cancel_future(before);
         }
-        Ok(())
     }
 
     /// Sends a frame; nothing else happens here until it is sent.
@@ -285,7 +305,7 @@ impl Handler<Out> for Socket {
                 (event.cursor.clone(), LiveFrame::Event { topic: name, event })
             }
             Frame::Gap { to } => {
-                let cursor = cursor::write(&self.edge.node, &list(topic), &to.to_bytes());
+                let cursor = cursor_at(&self.edge, topic, &to);
                 (cursor, LiveFrame::Gap { topic: name })
             }
         };

@@ -41,6 +41,8 @@ pub enum LiveFrame {
     Subscribed {
         /// The topic.
         topic: String,
+        /// Where it begins: resumes there if nothing comes before a cut.
+        cursor: String,
     },
     /// The topic is watched no longer.
     Unsubscribed {

@@ -56,7 +56,7 @@ async fn merged(doors: &Doors, home: Home, after: &Position) -> Result<Vec<Arc<S
 }
 
 /// The position behind all of a topic's records up to one of the node's.
-pub(super) async fn position_at(doors: &Doors, topic: Topic, lsn: Lsn) -> Result<Position, Unavailable> {
+pub(crate) async fn position_at(doors: &Doors, topic: Topic, lsn: Lsn) -> Result<Position, Unavailable> {
     let mut position = Position::default();
     match topic {
         Topic::System => {
