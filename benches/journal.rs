@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
         let directory = machine::scratch()?;
         let (journal, _) = EmbeddedJournal::open(&directory.path().join("journal"), SEGMENT_BYTES)?;
         let journal = Arc::new(journal);
-        let mut entities = runtime.block_on(claim(&*journal, appenders))?;
+        let mut entities = runtime.block_on(claim(&journal, appenders))?;
         let file = BareFile::create(&directory.path().join("bare"))?;
         let pairs = alternate(
             &format!("{appenders} appenders"),
@@ -96,7 +96,7 @@ async fn ours(
                     appender.seq = appender.seq.next();
                     let mut group = appender.group.clone();
                     group.records.iter_mut().for_each(|record| record.seq = appender.seq);
-                    append(&*journal, group).await?;
+                    append(&journal, group).await?;
                     nanos.push(u64::try_from(asked.elapsed().as_nanos())?);
                 }
                 anyhow::Ok((appender, nanos))

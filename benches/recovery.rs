@@ -156,7 +156,8 @@ fn first_reply(address: std::net::SocketAddr, request: Request) -> anyhow::Resul
 
 /// A number below a limit, another one each time.
 fn random(below: u64) -> u128 {
-    u128::from(Clock::default().fresh_id() as u64 % below.max(1))
+    // The low bits of an id are random.
+    Clock::default().fresh_id() % u128::from(below.max(1))
 }
 
 /// Fills a data directory in another process, and kills that without a word.
