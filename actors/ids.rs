@@ -110,6 +110,10 @@ id!(
     /// A person.
     AccountId, "acc_"
 );
+id!(
+    /// A sign-in.
+    SessionId, "ses_"
+);
 
 impl TenantId {
     /// The home of everything of the tenant.

@@ -1,5 +1,10 @@
 //! The domain: a folder per service, a file per aggregate.
 
+// A new variant makes the compiler list who must think about it.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+pub mod auth;
+pub mod events;
 pub mod ids;
 pub mod tenancy;
 pub mod users;
@@ -10,5 +15,5 @@ use prognet_supervisor::Service;
 /// Everything a node can host.
 #[must_use]
 pub fn services() -> Vec<Service> {
-    vec![tenancy::service(), users::service()]
+    vec![auth::service(), users::service(), tenancy::service(), events::service()]
 }

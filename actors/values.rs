@@ -52,18 +52,72 @@ macro_rules! text {
 
 text!(
     /// A tenant's name as people read it: 1 to 100 characters on one line.
-    TenantName, tenant_name
+    TenantName, line
 );
 text!(
     /// A tenant's name in addresses, unique on the platform: 3 to 40 of a-z, 0-9 and inner hyphens.
     Slug, slug
 );
+text!(
+    /// A person's name: 1 to 100 characters on one line.
+    PersonName, line
+);
+text!(
+    /// An e-mail address as its person writes it, its domain in ASCII (RFC 5321, RFC 5891); at most 254 bytes.
+    Email, email
+);
 
-fn tenant_name(text: &str) -> Result<String, Invalid> {
+impl Email {
+    /// What must be unique: the same for all ways to write the address.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.as_str().to_lowercase()
+    }
+}
+
+/// A password as it was typed: 12 to 128 characters of any kind. It never prints, and is never stored.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    /// The password, if it may be one (NIST SP 800-63B s. 3.1.1.2: length alone counts).
+    ///
+    /// # Errors
+    /// What would have been valid.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let is_valid = (12..=128).contains(&text.chars().count());
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(Invalid("12 to 128 characters of any kind")) }
+    }
+
+    /// What is hashed.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
+}
+
+fn line(text: &str) -> Result<String, Invalid> {
     const VALID: Invalid = Invalid("1 to 100 characters without line breaks or other control characters");
     let trimmed = text.trim();
     let is_valid = (1..=100).contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control);
     if is_valid { Ok(trimmed.to_owned()) } else { Err(VALID) }
+}
+
+fn email(text: &str) -> Result<String, Invalid> {
+    const VALID: Invalid = Invalid("an e-mail address such as ada@example.org");
+    let (local, domain) = text.trim().rsplit_once('@').ok_or(VALID)?;
+    let domain = idna::domain_to_ascii_strict(domain).map_err(|_not_a_domain| VALID)?;
+    let address = format!("{local}@{domain}");
+    let options = email_address::Options::default().with_required_tld().without_display_text();
+    let is_valid =
+        address.len() <= 254 && email_address::EmailAddress::parse_with_options(&address, options).is_ok();
+    if is_valid { Ok(address) } else { Err(VALID) }
 }
 
 fn slug(text: &str) -> Result<String, Invalid> {
@@ -88,6 +142,27 @@ mod tests {
         for bad in ["", "ab", "Acme", "-acme", "acme-", "ac me", "acmé", "0".repeat(41).as_str()] {
             assert!(Slug::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_address_is_the_same_in_every_spelling() {
+        let key = |text: &str| Email::parse(text).map(|email| email.key());
+        assert_eq!(key(" Ada@Example.ORG "), Ok("ada@example.org".to_owned()));
+        assert_eq!(key("ada@bücher.example"), Ok("ada@xn--bcher-kva.example".to_owned()));
+        for bad in
+            ["", "ada", "ada@", "@example.org", "ada@localhost", "a b@example.org", "Ada <ada@example.org>"]
+        {
+            assert!(Email::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Email::parse(&format!("{}@example.org", "x".repeat(250))).is_err());
+    }
+
+    #[test]
+    fn a_password_is_long_and_never_prints() {
+        assert!(Password::parse("short").is_err());
+        assert!(Password::parse(&"x".repeat(129)).is_err());
+        let password = Password::parse("дванадцять символів").unwrap();
+        assert_eq!(format!("{password:?}"), "***");
     }
 
     #[test]

@@ -48,6 +48,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Asks until the window is over; each caller goes through the entities at its own pace.
+#[expect(clippy::disallowed_methods, reason = "raw tasks stand for clients, and each is awaited")]
 async fn drive<F: Future<Output = anyhow::Result<u64>> + Send + 'static>(
     callers: usize,
     window: Duration,

@@ -1,36 +1,31 @@
 //! Who asks. A request without a proven caller reaches no handler, and without a scope no entity.
-//!
-//! The only caller so far is the operator, who proves it with the token of the data directory.
+
+use std::{future::Future, pin::Pin};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
-use prognet_actors::ids::AccountId;
-use prognet_supervisor::{Asking, Node, Unavailable};
+use prognet_actors::{
+    auth::access::{Denied, Principal, Right, may},
+    ids::{AccountId, TenantId},
+};
+use prognet_supervisor::Asking;
 
-use crate::{Edge, problem::Problem};
-
-/// The operator's token: 64 hex digits, made once and kept in the keyring.
-///
-/// # Errors
-/// When the keyring does not answer.
-pub fn operator_token(node: &Node) -> Result<String, Unavailable> {
-    let random = || [node.clock().fresh_secret(), node.clock().fresh_secret()].concat();
-    let secret = node.secret("operator-token", random)?;
-    Ok(secret.iter().map(|byte| format!("{byte:02x}")).collect())
-}
+use crate::{Edge, problem::Problem, request, tokens::Claims};
 
 /// A proven caller.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    account: AccountId,
+    principal: Principal,
+    claims: Claims,
     asking: Asking,
 }
 
-impl Caller {
-    /// The account it acts for.
-    pub(crate) const fn account(&self) -> AccountId {
-        self.account
-    }
+/// The right to ask something of a tenant or of the platform: made by [`Caller::may`] and nowhere else.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    asking: Asking,
+}
 
+impl Scope {
     /// What goes with its commands.
     pub(crate) const fn asking(&self) -> &Asking {
         &self.asking
@@ -38,41 +33,121 @@ impl Caller {
 
     /// Ids of what a keyed request creates come from its key, so that a retry meets the same entity.
     pub(crate) fn created_id(&self, edge: &Edge) -> u128 {
-        self.asking.key.unwrap_or_else(|| edge.node.clock().fresh_id())
+        created_id(&self.asking, edge)
     }
 }
 
+impl Caller {
+    /// Its right to do something to a tenant.
+    pub(crate) fn may(&self, right: Right, on: TenantId) -> Result<Scope, Problem> {
+        self.scope(right, Some(on))
+    }
+
+    /// Its right to do something to the platform.
+    pub(crate) fn may_on_platform(&self, right: Right) -> Result<Scope, Problem> {
+        self.scope(right, None)
+    }
+
+    /// Its right to what is its own.
+    pub(crate) const fn own(&self) -> Scope {
+        Scope { asking: self.asking }
+    }
+
+    fn scope(&self, right: Right, on: Option<TenantId>) -> Result<Scope, Problem> {
+        may(&self.principal, right, on).map_err(denied)?;
+        Ok(self.own())
+    }
+
+    /// The account it acts for.
+    pub(crate) const fn account(&self) -> AccountId {
+        self.principal.account
+    }
+
+    pub(crate) const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    pub(crate) const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+}
+
+/// A denial as the caller sees it: what is not theirs does not exist.
+pub(crate) fn denied(denied: Denied) -> Problem {
+    match denied {
+        Denied::Hidden => Problem::tenant_unknown(),
+        Denied::Forbidden => Problem::forbidden(),
+    }
+}
+
+/// Somebody who is not proven, at one of the few doors that take them.
+#[derive(Debug)]
+pub(crate) struct Stranger {
+    asking: Asking,
+}
+
+impl Stranger {
+    /// What goes with its commands.
+    pub(crate) const fn asking(&self) -> &Asking {
+        &self.asking
+    }
+
+    /// See [`Scope::created_id`].
+    pub(crate) fn created_id(&self, edge: &Edge) -> u128 {
+        created_id(&self.asking, edge)
+    }
+}
+
+type Proving<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
+
 impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Proving<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Proving<Self> {
+        let request = request.clone();
+        Box::pin(async move {
+            let edge = edge(&request)?;
+            let token = bearer(&request).ok_or_else(Problem::unauthorized)?;
+            let admitted = edge.gate.admit(&edge, token).await?;
+            let asking = asking(&request, &edge, admitted.principal.account)?;
+            Ok(Self { principal: admitted.principal, claims: admitted.claims, asking })
+        })
+    }
+}
+
+impl FromRequest for Stranger {
     type Error = Problem;
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        std::future::ready(prove(request))
+        let asking = edge(request).and_then(|edge| asking(request, &edge, AccountId::new(0)));
+        std::future::ready(asking.map(|asking| Self { asking }))
     }
 }
 
-fn prove(request: &HttpRequest) -> Result<Caller, Problem> {
-    let edge = request.app_data::<web::Data<Edge>>().ok_or_else(Problem::unauthorized)?;
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(Problem::unauthorized)?;
-    let expected = operator_token(&edge.node)?;
-    // Compared as keyed hashes, so that the time it takes tells nothing about the token.
-    if edge.node.hash("bearer", given.as_bytes()) != edge.node.hash("bearer", expected.as_bytes()) {
-        return Err(Problem::unauthorized());
-    }
-    let account = AccountId::new(edge.node.hash("account", b"operator"));
+fn edge(request: &HttpRequest) -> Result<web::Data<Edge>, Problem> {
+    request.app_data::<web::Data<Edge>>().cloned().ok_or_else(Problem::unauthorized)
+}
+
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let given = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = given.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
+fn asking(request: &HttpRequest, edge: &Edge, account: AccountId) -> Result<Asking, Problem> {
     let now = edge.node.clock().now();
-    let asking = Asking {
+    Ok(Asking {
         asker: account.number(),
-        key: key(request, edge)?,
-        trace: edge.node.clock().fresh_id(),
+        key: key(request, edge, account)?,
+        trace: request::trace(request),
         deadline: now.after(edge.settings.deadline),
-    };
-    Ok(Caller { account, asking })
+    })
 }
 
-/// The idempotency key, hashed with the method and the path.
-fn key(request: &HttpRequest, edge: &Edge) -> Result<Option<u128>, Problem> {
+/// The idempotency key, hashed with the caller, the method and the path.
+fn key(request: &HttpRequest, edge: &Edge, account: AccountId) -> Result<Option<u128>, Problem> {
     let Some(key) = request.headers().get("Idempotency-Key") else {
         return Ok(None);
     };
@@ -80,9 +155,14 @@ fn key(request: &HttpRequest, edge: &Edge) -> Result<Option<u128>, Problem> {
     if !is_valid {
         return Err(Problem::field("Idempotency-Key", "1 to 200 visible ASCII characters"));
     }
-    let mut bytes = request.method().as_str().as_bytes().to_vec();
+    let mut bytes = account.number().to_be_bytes().to_vec();
+    bytes.extend_from_slice(request.method().as_str().as_bytes());
     bytes.extend_from_slice(request.path().as_bytes());
     bytes.push(b' ');
     bytes.extend_from_slice(key.as_bytes());
     Ok(Some(edge.node.hash("idempotency-key", &bytes)))
+}
+
+fn created_id(asking: &Asking, edge: &Edge) -> u128 {
+    asking.key.unwrap_or_else(|| edge.node.clock().fresh_id())
 }

@@ -1,17 +1,39 @@
-//! The edge: HTTP and SSE. Handlers prove the right, parse into types, ask, and answer.
+//! The edge: HTTP, WebSocket and SSE. Handlers prove the right, parse into types, ask, and answer.
 
 mod caller;
 mod cursor;
+mod gate;
+mod input;
+mod kept;
+mod keys;
+mod live;
 mod management;
+mod pages;
+mod passwords;
 mod problem;
+mod request;
+mod setup;
+mod tokens;
+mod traffic;
 mod v1;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
-use prognet_supervisor::Node;
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use prognet_supervisor::{Node, Unavailable};
+use tokio::sync::watch;
 
-pub use caller::operator_token;
+pub use v1::sessions::AuthSettings;
+
+/// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
+/// so that it is they who close and no request is lost in between.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the head of a request may take to arrive, and a closed connection to go.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where to listen and how much to take.
 #[derive(Debug, Clone)]
@@ -22,17 +44,34 @@ pub struct Settings {
     pub management: SocketAddr,
     /// Bytes of a body.
     pub body_bytes_max: usize,
+    /// Bytes of all headers of a request together.
+    pub header_bytes_max: usize,
     /// Time a request may take.
     pub deadline: Duration,
+    /// Requests served at once; one more is answered 503 at once.
+    pub in_flight_max: usize,
+    /// Connections held at once; more wait to be taken.
+    pub connections_max: usize,
     /// Items of a page.
     pub page_items_max: usize,
+    /// How long tokens and sessions last.
+    pub auth: AuthSettings,
 }
 
 /// What handlers share.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Edge {
     pub(crate) node: Node,
     pub(crate) settings: Settings,
+    /// What tokens name as their issuer.
+    pub(crate) issuer: String,
+    pub(crate) keys: keys::Keys,
+    pub(crate) gate: gate::Gate,
+    pub(crate) passwords: passwords::Passwords,
+    pub(crate) setup: setup::SetupLink,
+    /// Told to whoever holds a stream open, when the node stops.
+    pub(crate) closing: watch::Sender<bool>,
+    pub(crate) traffic: traffic::Traffic,
 }
 
 /// A door that is open.
@@ -41,8 +80,20 @@ pub struct Serving {
     pub listen: SocketAddr,
     /// The management address, with the port it got.
     pub management: SocketAddr,
-    /// Stops both.
-    pub handles: Vec<ServerHandle>,
+    /// The one-time setup link, while there is no admin.
+    pub setup_link: Option<String>,
+    edge: web::Data<Edge>,
+    handles: Vec<ServerHandle>,
+}
+
+impl Serving {
+    /// Closes live streams, takes no new requests, and returns once those taken are answered.
+    pub async fn stop(&self) {
+        self.edge.closing.send_replace(true);
+        for handle in &self.handles {
+            handle.stop(true).await;
+        }
+    }
 }
 
 impl std::fmt::Debug for Serving {
@@ -54,37 +105,81 @@ impl std::fmt::Debug for Serving {
     }
 }
 
+/// Why a node does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// An address is taken, or not this machine's.
+    #[error("failed to listen")]
+    Listen(#[from] io::Error),
+    /// The entities behind the door do not answer.
+    #[error("failed to make the edge ready")]
+    Node(#[from] Unavailable),
+    /// argon2 does not work here.
+    #[error("failed to prepare for hashing passwords: {0}")]
+    Passwords(String),
+}
+
 /// Binds both doors and serves; needs a tokio runtime.
 ///
 /// # Errors
-/// When an address is taken.
-pub fn bind(settings: &Settings, node: &Node) -> io::Result<Serving> {
-    let edge = web::Data::new(Edge { node: node.clone(), settings: settings.clone() });
+/// When an address is taken, or the node is not able to sign and check tokens.
+pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError> {
+    let (public, management) = (TcpListener::bind(settings.listen)?, TcpListener::bind(settings.management)?);
+    let (listen, management_at) = (public.local_addr()?, management.local_addr()?);
+    let issuer = settings.auth.issuer.clone().unwrap_or_else(|| format!("http://{listen}"));
+    let edge = web::Data::new(Edge {
+        node: node.clone(),
+        settings: settings.clone(),
+        issuer,
+        keys: keys::Keys::default(),
+        gate: gate::Gate::default(),
+        passwords: passwords::Passwords::new(node)
+            .map_err(|error| BindError::Passwords(error.to_string()))?,
+        setup: setup::SetupLink::default(),
+        closing: watch::Sender::new(false),
+        traffic: traffic::Traffic::default(),
+    });
+    edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
+    let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
     let limit = settings.body_bytes_max;
     let public = {
         let edge = edge.clone();
+        // Connections are limited per worker.
+        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         HttpServer::new(move || {
             App::new()
                 .app_data(edge.clone())
                 .app_data(web::PayloadConfig::new(limit))
                 .configure(v1::routes)
                 .default_service(web::to(problem::no_route))
+                .wrap(from_fn(request::attend))
         })
+        .workers(workers)
+        .max_connections(settings.connections_max.div_ceil(workers))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(HEAD_TIMEOUT)
         .disable_signals()
         .shutdown_timeout(5)
-        .bind(settings.listen)?
+        .listen(public)?
     };
-    let management = HttpServer::new(move || App::new().app_data(edge.clone()).configure(management::routes))
-        .workers(1)
-        .disable_signals()
-        .bind(settings.management)?;
-    let address =
-        |addresses: Vec<SocketAddr>| addresses.first().copied().ok_or(io::ErrorKind::AddrNotAvailable);
-    let (listen, management_at) = (address(public.addrs())?, address(management.addrs())?);
+    let management = {
+        let edge = edge.clone();
+        HttpServer::new(move || App::new().app_data(edge.clone()).configure(management::routes))
+            .workers(1)
+            .disable_signals()
+            .listen(management)?
+    };
     let servers = [public.run(), management.run()];
     let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
     for server in servers {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the server library restarts its own workers; it is stopped by its handle"
+        )]
         drop(tokio::task::spawn(server));
     }
-    Ok(Serving { listen, management: management_at, handles })
+    #[expect(clippy::disallowed_methods, reason = "it looks for ever and fails at nothing")]
+    drop(tokio::task::spawn(keys::keep(edge.clone())));
+    Ok(Serving { listen, management: management_at, setup_link, edge, handles })
 }

@@ -1,8 +1,15 @@
 //! `prognet`: everything under an organization platform's apps.
 
+mod backup;
+mod cli;
+mod config;
+mod journal;
+mod keyring;
+mod report;
 mod serve;
+mod telemetry;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -17,41 +24,40 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs a node until SIGTERM or Ctrl-C.
-    Serve(Serve),
-}
-
-/// How a node runs.
-#[derive(Debug, clap::Args)]
-struct Serve {
-    /// Where everything is kept; made if it is not there.
-    #[arg(long, env = "PROGNET_DATA", default_value = "./data")]
-    data: PathBuf,
-    /// The public door.
-    #[arg(long, env = "PROGNET_LISTEN", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Health and metrics; loopback unless you know better.
-    #[arg(long, env = "PROGNET_MANAGEMENT", default_value = "127.0.0.1:8081")]
-    management: SocketAddr,
-    /// Seconds a stopping node has for the requests it has taken.
-    #[arg(long, env = "PROGNET_GRACE_S", default_value_t = 20)]
-    grace_s: u64,
+    Serve(config::Given),
+    /// Checks and shows settings.
+    #[command(subcommand)]
+    Config(config::Command),
+    Backup(backup::Backup),
+    Journal(journal::Journal),
+    Keyring(keyring::Keyring),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(serve) = Arguments::parse().command;
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("PROGNET_LOG")
-                .unwrap_or_else(|_| "info,ractor=warn".into()),
-        )
-        .init();
-    let grace = Duration::from_secs(serve.grace_s);
-    match serve::run(&serve.data, serve.listen, serve.management, grace) {
+    let done = match Arguments::parse().command {
+        Command::Serve(given) => serve::run(given),
+        Command::Client(command) => return cli::run(command),
+        Command::Config(command) => config::run(command).map_err(Into::into).and_then(|text| say(&text)),
+        Command::Backup(backup) => backup.run().and_then(|text| say(&text)),
+        Command::Journal(journal) => journal.run().and_then(|text| say(&text)),
+        Command::Keyring(keyring) => keyring.run().and_then(|text| say(&text)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            // Not a log line: whoever typed the command reads it, logging may not have begun.
+            drop(writeln!(std::io::stderr(), "prognet: {error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints; a reader that has heard enough is no failure.
+fn say(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

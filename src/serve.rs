@@ -1,53 +1,36 @@
 //! A node from start to stop: built bottom-up, drained top-down.
 
-use std::{
-    fs::OpenOptions, io::Write, net::SocketAddr, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc,
-    time::Duration,
-};
+use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use anyhow::Context;
-use prognet_http::Settings;
+use prognet_config::Settings;
+use prognet_http::AuthSettings;
 use prognet_storage::{
+    Lsn,
     embedded::{EmbeddedJournal, SledTier},
     keyring::{Keyring, MasterKey},
 };
 use prognet_supervisor::{Clock, Limits, Node, Parts};
 use tokio::signal::unix::{SignalKind, signal};
 
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-const TIER_CACHE_BYTES: u64 = 64 * 1024 * 1024;
+use crate::{config::Given, telemetry};
 
 /// Runs a node until it is told to stop.
-pub(crate) fn run(
-    data: &Path,
-    listen: SocketAddr,
-    management: SocketAddr,
-    grace: Duration,
-) -> anyhow::Result<()> {
-    let parts = open(data)?;
-    let settings = Settings {
-        listen,
-        management,
-        body_bytes_max: 256 * 1024,
-        deadline: Duration::from_secs(5),
-        page_items_max: 200,
-    };
+pub(crate) fn run(given: Given) -> anyhow::Result<()> {
+    let settings = given.load()?;
+    telemetry::start(&settings)?;
+    let parts = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let node =
             Node::start(parts, prognet_actors::services()).await.context("failed to start the node")?;
-        let serving = prognet_http::bind(&settings, &node).context("failed to listen")?;
-        write_operator_token(data, &node)?;
+        let serving = prognet_http::bind(&edge(&settings), &node).await?;
+        keep_setup_link(&settings.storage.data, serving.setup_link.as_deref())?;
         tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
-        announce(&serving)?;
+        announce(&serving);
         stop_signal().await?;
         tracing::info!("stopping: finishing what was taken");
-        let stopping = async {
-            for handle in &serving.handles {
-                handle.stop(true).await;
-            }
-        };
-        if tokio::time::timeout(grace, stopping).await.is_err() {
+        if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
             tracing::warn!("the grace is over with requests still open");
         }
         node.stop().await;
@@ -56,8 +39,9 @@ pub(crate) fn run(
 }
 
 /// Storage, from the lock of the directory up.
-fn open(data: &Path) -> anyhow::Result<Parts> {
-    let (journal, opened) = EmbeddedJournal::open(&data.join("journal"), SEGMENT_BYTES)?;
+fn open(settings: &Settings) -> anyhow::Result<Parts> {
+    let data = &settings.storage.data;
+    let (journal, opened) = EmbeddedJournal::open(&data.join("journal"), settings.storage.segment_bytes.0)?;
     if opened.cut_bytes > 0 {
         tracing::warn!(
             cut_bytes = opened.cut_bytes,
@@ -65,9 +49,20 @@ fn open(data: &Path) -> anyhow::Result<Parts> {
         );
     }
     let directory = data.join("keyring");
-    let keyring = Arc::new(Keyring::open(&directory, &MasterKey::in_directory(&directory)?)?);
-    let (tier, set_aside) =
-        SledTier::open(&data.join("tier"), TIER_CACHE_BYTES, Arc::clone(&keyring), opened.last)?;
+    anyhow::ensure!(
+        opened.last == Lsn(0) || Keyring::is_in(&directory),
+        "the keyring is missing: `{}` is not there, and without it nothing in the journal can be read; bring it \
+         back, or restore a backup with `prognet backup restore --keyring`",
+        directory.display()
+    );
+    let master = match &settings.storage.master_key {
+        Some(key) => MasterKey::new(*key.expose()),
+        None => MasterKey::in_directory(&directory)?,
+    };
+    let keyring = Arc::new(Keyring::open(&directory, &master)?);
+    journal.sync_first(Arc::clone(&keyring));
+    let cache = settings.storage.tier_cache_bytes.0;
+    let (tier, set_aside) = SledTier::open(&data.join("tier"), cache, Arc::clone(&keyring), opened.last)?;
     if let Some(why) = set_aside {
         tracing::warn!(
             why,
@@ -81,24 +76,80 @@ fn open(data: &Path) -> anyhow::Result<Parts> {
         read_model: tier,
         keyring,
         clock: Clock::default(),
-        limits: Limits::default(),
+        limits: limits(settings),
     })
 }
 
-/// The operator's token, in a file only its owner reads.
-fn write_operator_token(data: &Path, node: &Node) -> anyhow::Result<()> {
-    let path = data.join("operator.token");
-    let token = prognet_http::operator_token(node)?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    writeln!(file, "{token}").with_context(|| format!("failed to write `{}`", path.display()))
+fn limits(settings: &Settings) -> Limits {
+    let entities = &settings.entities;
+    Limits {
+        idle: entities.idle,
+        resident: entities.resident_max,
+        resident_bytes: entities.resident_bytes.in_memory(),
+        home_queue: entities.home_queue,
+        snapshot_every: entities.snapshot_every as u64,
+        entity_queue: entities.entity_queue,
+        shard_queue: entities.shard_queue,
+        node_queue: entities.node_queue,
+        restart_intensity: entities.restart_intensity,
+        restart_window: entities.restart_window,
+        reply_window: entities.reply_window,
+        reply_age: entities.reply_age,
+        ..Limits::default()
+    }
 }
 
-/// Tells scripts where the doors are, one line each on standard output.
-fn announce(serving: &prognet_http::Serving) -> anyhow::Result<()> {
+fn edge(settings: &Settings) -> prognet_http::Settings {
+    let (http, auth) = (&settings.http, &settings.auth);
+    prognet_http::Settings {
+        listen: http.listen,
+        management: http.management,
+        body_bytes_max: http.body_bytes_max.in_memory(),
+        header_bytes_max: http.header_bytes_max.in_memory(),
+        deadline: http.deadline,
+        in_flight_max: http.in_flight_max,
+        connections_max: http.connections_max,
+        page_items_max: http.page_items_max,
+        auth: AuthSettings {
+            issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),
+            access_lasts: auth.access_token_life,
+            refresh_idle: auth.refresh_idle,
+            refresh_lasts: auth.refresh_life,
+            refresh_grace: auth.refresh_grace,
+            key_rotation: auth.key_rotation,
+        },
+    }
+}
+
+/// The setup link, in a file only its owner reads; none once the platform has an admin.
+fn keep_setup_link(data: &Path, link: Option<&str>) -> anyhow::Result<()> {
+    let path = data.join("setup.link");
+    let failed = || format!("failed to write `{}`", path.display());
+    // An old link is worth nothing, and its file may be somebody else's by now.
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(failed),
+    }
+    let Some(link) = link else { return Ok(()) };
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).with_context(failed)?;
+    writeln!(file, "{link}").with_context(failed)
+}
+
+/// Tells people and scripts where the doors are, one line each on standard output, which no log collects.
+fn announce(serving: &prognet_http::Serving) {
+    let mut text = format!("listening http://{}\nmanagement http://{}\n", serving.listen, serving.management);
+    if let Some(link) = &serving.setup_link {
+        text.push_str(&format!(
+            "setup {link}\n  (makes the first admin; good once, for 15 minutes; also in setup.link beside the data)\n"
+        ));
+    }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "listening http://{}", serving.listen)?;
-    writeln!(out, "management http://{}", serving.management)?;
-    Ok(out.flush()?)
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever started it has gone away; it serves all the same.
+        tracing::warn!(%error, "failed to say on standard output where the doors are");
+    }
 }
 
 async fn stop_signal() -> anyhow::Result<()> {

@@ -5,9 +5,11 @@ mod index;
 mod lock;
 mod log;
 mod segment;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod walk;
 
 use std::{
     fmt,
@@ -22,16 +24,18 @@ use self::{
     disk::{Disk, RealDisk},
     index::Place,
     lock::DirectoryLock,
-    log::{Job, Log, Shared},
+    log::{Beforehand, Job, Log, Shared},
 };
 use crate::{
     EntityRef, Home, Journal, Lsn, Name, Offset, ShardId,
     journal::{AppendError, Claim, Done, Group, Health, Limit, ReadError, Stored},
+    keyring::Keyring,
 };
 
 pub(crate) use self::disk::sync_directory;
 pub use self::{
     log::{OpenError, Opened},
+    survey::{Segment, Survey, survey},
     tier::{Error as TierOpenError, SledTier},
 };
 
@@ -71,6 +75,18 @@ impl EmbeddedJournal {
         let (jobs, waiting) = mpsc::sync_channel(QUEUE);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || log.run(&waiting))?;
         Ok((Self { jobs, shared, _lock: lock }, opened))
+    }
+
+    /// From now on the keyring is synced before a batch is written, so that entities seal with
+    /// [`Keyring::seal_ahead`] and new homes share a sync.
+    pub fn sync_first(&self, keyring: Arc<Keyring>) {
+        self.before_writing(Box::new(move || Ok(keyring.sync()?)));
+    }
+
+    fn before_writing(&self, beforehand: Beforehand) {
+        if self.shared.beforehand.set(beforehand).is_err() {
+            tracing::warn!("the journal syncs another keyring already");
+        }
     }
 
     fn ask(&self, job: Job) {

@@ -2,10 +2,15 @@
 //!
 //! ```text
 //! master.key   32 random bytes, mode 0600, made at first start (or given by the environment)
-//! keys.log     length u32 │ crc32c u32 │ kind u8 │ subject │ wrapped bytes      appended, synced, never edited
+//! keys.log     length u32 │ crc32c u32 │ kind u8 │ subject │ wrapped bytes      appended, never edited
 //! ```
 //! It is kept apart from the journal, and out of its backups: what is sealed there is readable only with
 //! the newest copy of this, so that an old backup does not bring an erased home back.
+
+mod export;
+mod record;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -14,7 +19,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aws_lc_rs::{
@@ -23,8 +28,12 @@ use aws_lc_rs::{
 };
 use zeroize::Zeroizing;
 
+pub use self::export::Export;
+use self::record::{Kept, Subject};
 use crate::Home;
 
+const MASTER: &str = "master.key";
+const LOG: &str = "keys.log";
 /// The version byte of sealed bytes.
 const SEALED: u8 = 1;
 /// Unwrapped keys held at once; unwrapping costs a microsecond.
@@ -42,6 +51,9 @@ pub enum Error {
     /// The home was erased: nothing is written about it any more.
     #[error("the home was erased")]
     Erased,
+    /// An earlier sync failed, so nobody knows which keys are on the disk: none is made until a restart.
+    #[error("the keyring is poisoned: a sync failed")]
+    Poisoned,
     /// The crypto library refused.
     #[error("failed to seal")]
     Crypto,
@@ -83,7 +95,7 @@ impl MasterKey {
     /// When the file cannot be made or is no key.
     pub fn in_directory(directory: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(directory)?;
-        let path = directory.join("master.key");
+        let path = directory.join(MASTER);
         let mut bytes = Zeroizing::new([0; 32]);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(mut file) => {
@@ -91,26 +103,18 @@ impl MasterKey {
                 file.write_all(&*bytes)?;
                 file.sync_all()?;
                 crate::embedded::sync_directory(directory)?;
+                Ok(Self(bytes))
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                File::open(&path)?.read_exact(&mut *bytes)?;
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read(&path),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    fn read(path: &Path) -> Result<Self, Error> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        File::open(path)?.read_exact(&mut *bytes)?;
         Ok(Self(bytes))
     }
-}
-
-/// What a record of the file is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Subject {
-    Home(Home),
-    Secret(String),
-}
-
-enum Kept {
-    Wrapped(Vec<u8>),
-    Erased,
 }
 
 /// See the module.
@@ -118,13 +122,27 @@ pub struct Keyring {
     master: LessSafeKey,
     path: PathBuf,
     inner: Mutex<Inner>,
+    synced: Mutex<Synced>,
     pepper: Zeroizing<Vec<u8>>,
 }
 
 struct Inner {
-    file: File,
+    file: Arc<File>,
+    /// The end of the last whole record.
+    length: u64,
+    /// Records appended since the keyring was opened.
+    appended: u64,
     kept: HashMap<Subject, Kept>,
+    /// Homes whose key is not on the device for sure, and which of the appended records it is.
+    unsynced: HashMap<Home, u64>,
     unwrapped: HashMap<Home, LessSafeKey>,
+}
+
+/// How many of the appended records are on the device for sure.
+#[derive(Default)]
+struct Synced {
+    records: u64,
+    has_failed: bool,
 }
 
 impl fmt::Debug for Keyring {
@@ -140,11 +158,11 @@ impl Keyring {
     /// When the file is damaged before its end, or the master key is not the one that wrapped it.
     pub fn open(directory: &Path, master: &MasterKey) -> Result<Self, Error> {
         std::fs::create_dir_all(directory)?;
-        let path = directory.join("keys.log");
+        let path = directory.join(LOG);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        let (kept, whole) = read_log(&bytes)?;
+        let (kept, whole) = record::read_log(&bytes)?;
         if whole < bytes.len() {
             // The last record was half written when the power went; nothing sealed with it was acknowledged.
             file.set_len(whole as u64)?;
@@ -152,11 +170,17 @@ impl Keyring {
         file.sync_all()?;
         crate::embedded::sync_directory(directory)?;
         let master = key(&*master.0)?;
-        if let Some(Kept::Wrapped(wrapped)) = kept.values().find(|kept| matches!(kept, Kept::Wrapped(_))) {
-            unseal(&master, &[], wrapped).ok_or(Error::Damaged("a key does not unwrap"))?;
-        }
-        let inner = Mutex::new(Inner { file, kept, unwrapped: HashMap::new() });
-        let mut keyring = Self { master, path, inner, pepper: Zeroizing::default() };
+        proves(&master, &kept)?;
+        let inner = Mutex::new(Inner {
+            file: Arc::new(file),
+            length: whole as u64,
+            appended: 0,
+            kept,
+            unsynced: HashMap::new(),
+            unwrapped: HashMap::new(),
+        });
+        let mut keyring =
+            Self { master, path, inner, synced: Mutex::default(), pepper: Zeroizing::default() };
         keyring.pepper = keyring.secret("pepper", random)?;
         Ok(keyring)
     }
@@ -165,15 +189,39 @@ impl Keyring {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a keyring in the directory.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join(LOG).exists()
+    }
+
     /// Seals bytes with the home's key (AES-256-GCM-SIV, RFC 8452), bound to `place`. A home's first bytes make
     /// its key, durably, before this returns.
     ///
     /// # Errors
     /// When the home was erased or its new key could not be kept.
     pub fn seal(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
+        let (sealed, is_durable) = self.seal_now(home, place, plain)?;
+        if !is_durable {
+            self.sync()?;
+        }
+        Ok(sealed)
+    }
+
+    /// The same, but a new key is durable only after the next [`Keyring::sync`]: the journal calls it before it
+    /// writes the records that need the key, once for all that wait.
+    ///
+    /// # Errors
+    /// When the home was erased or its new key could not be kept.
+    pub fn seal_ahead(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
+        self.seal_now(home, place, plain).map(|(sealed, _)| sealed)
+    }
+
+    /// Seals, and says whether the key is durable.
+    fn seal_now(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<(Vec<u8>, bool), Error> {
         let mut inner = self.lock();
         if !inner.unwrapped.contains_key(home) {
-            let fresh = match inner.kept.get(&Subject::Home(*home)) {
+            let held = match inner.kept.get(&Subject::Home(*home)) {
                 Some(Kept::Erased) => return Err(Error::Erased),
                 Some(Kept::Wrapped(wrapped)) => {
                     let bytes =
@@ -183,13 +231,41 @@ impl Keyring {
                 None => {
                     let bytes = Zeroizing::new(random());
                     self.keep(&mut inner, Subject::Home(*home), &bytes)?;
+                    let number = inner.appended;
+                    inner.unsynced.insert(*home, number);
                     key(&bytes)?
                 }
             };
-            inner.remember(*home, fresh);
+            inner.remember(*home, held);
         }
         let held = inner.unwrapped.get(home).ok_or(Error::Crypto)?;
-        seal(held, place, plain)
+        Ok((seal(held, place, plain)?, !inner.unsynced.contains_key(home)))
+    }
+
+    /// Every key made so far is on the device when this returns; costs nothing when there is no new one.
+    ///
+    /// # Errors
+    /// When the device failed, now or ever: a sync is never tried again, since the kernel may have dropped the
+    /// pages.
+    pub fn sync(&self) -> Result<(), Error> {
+        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if synced.has_failed {
+            return Err(Error::Poisoned);
+        }
+        // The keys are not locked meanwhile: others go on sealing, and making keys for the next sync.
+        let (file, appended) = {
+            let inner = self.lock();
+            (Arc::clone(&inner.file), inner.appended)
+        };
+        if synced.records < appended {
+            if let Err(error) = file.sync_data() {
+                synced.has_failed = true;
+                return Err(error.into());
+            }
+            synced.records = appended;
+            self.lock().unsynced.retain(|_, number| *number > appended);
+        }
+        Ok(())
     }
 
     /// Opens what [`Keyring::seal`] sealed there.
@@ -223,13 +299,17 @@ impl Keyring {
         inner.kept.insert(Subject::Home(*home), Kept::Erased);
         let next = self.path.with_extension("next");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        let mut length = 0;
         for (subject, kept) in &inner.kept {
-            file.write_all(&record(subject, kept))?;
+            let bytes = record::write(subject, kept);
+            file.write_all(&bytes)?;
+            length += bytes.len() as u64;
         }
         file.sync_all()?;
         std::fs::rename(&next, &self.path)?;
         crate::embedded::sync_directory(self.path.parent().unwrap_or(Path::new(".")))?;
-        inner.file = OpenOptions::new().append(true).open(&self.path)?;
+        inner.file = Arc::new(OpenOptions::new().append(true).open(&self.path)?);
+        inner.length = length;
         Ok(())
     }
 
@@ -245,6 +325,8 @@ impl Keyring {
         }
         let secret = Zeroizing::new(make());
         self.keep(&mut inner, subject, &secret)?;
+        drop(inner);
+        self.sync()?;
         Ok(secret)
     }
 
@@ -258,11 +340,17 @@ impl Keyring {
         context.sign().as_ref().iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
     }
 
-    /// Wraps and appends, durably.
+    /// Wraps and appends; durable after the next sync.
     fn keep(&self, inner: &mut Inner, subject: Subject, bytes: &[u8]) -> Result<(), Error> {
         let kept = Kept::Wrapped(seal(&self.master, &[], bytes)?);
-        inner.file.write_all(&record(&subject, &kept))?;
-        inner.file.sync_data()?;
+        let bytes = record::write(&subject, &kept);
+        if let Err(error) = (&*inner.file).write_all(&bytes) {
+            // Half a record (of a full disk) must not lie before the next one.
+            inner.file.set_len(inner.length)?;
+            return Err(error.into());
+        }
+        inner.length += bytes.len() as u64;
+        inner.appended += 1;
         inner.kept.insert(subject, kept);
         Ok(())
     }
@@ -284,6 +372,14 @@ fn random() -> Vec<u8> {
         bytes.clear();
     }
     bytes
+}
+
+/// The master key is the one that wrapped these.
+fn proves(master: &LessSafeKey, kept: &HashMap<Subject, Kept>) -> Result<(), Error> {
+    if let Some(Kept::Wrapped(wrapped)) = kept.values().find(|kept| matches!(kept, Kept::Wrapped(_))) {
+        unseal(master, &[], wrapped).ok_or(Error::Damaged("a key does not unwrap"))?;
+    }
+    Ok(())
 }
 
 fn key(bytes: &[u8]) -> Result<LessSafeKey, Error> {
@@ -311,135 +407,4 @@ fn unseal(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Ve
         key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place), &mut body).ok()?.len();
     body.truncate(plain);
     (*version == SEALED).then_some(body)
-}
-
-fn record(subject: &Subject, kept: &Kept) -> Vec<u8> {
-    let mut body = Vec::new();
-    match (subject, kept) {
-        (Subject::Home(home), Kept::Wrapped(wrapped)) => {
-            body.push(1);
-            body.extend_from_slice(&home.canonical());
-            body.extend_from_slice(wrapped);
-        }
-        (Subject::Home(home), Kept::Erased) => {
-            body.push(2);
-            body.extend_from_slice(&home.canonical());
-        }
-        (Subject::Secret(name), Kept::Wrapped(wrapped)) => {
-            body.push(3);
-            body.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-            body.extend(name.bytes().take(255));
-            body.extend_from_slice(wrapped);
-        }
-        (Subject::Secret(_), Kept::Erased) => return Vec::new(),
-    }
-    let mut bytes = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
-    bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    bytes.append(&mut body);
-    bytes
-}
-
-/// The records, and how many bytes of whole ones there are.
-fn read_log(bytes: &[u8]) -> Result<(HashMap<Subject, Kept>, usize), Error> {
-    let (mut kept, mut at) = (HashMap::new(), 0);
-    while let Some((length, crc, rest)) = bytes.get(at..).and_then(split_header) {
-        let Some(body) = rest.get(..length) else { break };
-        if crc32c::crc32c(body) != crc {
-            // Half of the last record is a torn tail; anything before it is damage.
-            return if rest.len() == length {
-                Ok((kept, at))
-            } else {
-                Err(Error::Damaged("a record's crc is wrong"))
-            };
-        }
-        let (subject, value) = parse_record(body).ok_or(Error::Damaged("a record is unknown"))?;
-        kept.insert(subject, value);
-        at += 8 + length;
-    }
-    Ok((kept, at))
-}
-
-fn split_header(bytes: &[u8]) -> Option<(usize, u32, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (crc, rest) = rest.split_first_chunk::<4>()?;
-    Some((usize::try_from(u32::from_le_bytes(*length)).ok()?, u32::from_le_bytes(*crc), rest))
-}
-
-fn parse_record(body: &[u8]) -> Option<(Subject, Kept)> {
-    let (kind, rest) = body.split_first()?;
-    if *kind == 3 {
-        let (length, rest) = rest.split_first()?;
-        let (name, wrapped) = rest.split_at_checked(usize::from(*length))?;
-        return Some((
-            Subject::Secret(std::str::from_utf8(name).ok()?.to_owned()),
-            Kept::Wrapped(wrapped.to_vec()),
-        ));
-    }
-    let (home, wrapped) = rest.split_first_chunk::<{ Home::BYTES }>()?;
-    let home = Subject::Home(Home::from_canonical(home)?);
-    match kind {
-        1 => Some((home, Kept::Wrapped(wrapped.to_vec()))),
-        2 => Some((home, Kept::Erased)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::HomeKind;
-
-    const HOME: Home = Home { kind: HomeKind::Tenant, id: 5 };
-
-    fn open(directory: &Path) -> Keyring {
-        Keyring::open(directory, &MasterKey::in_directory(directory).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn what_is_sealed_opens_after_a_restart_and_only_in_its_place() {
-        let directory = tempfile::tempdir().unwrap();
-        let sealed = open(directory.path()).seal(&HOME, b"seq 1", b"a secret").unwrap();
-
-        let keyring = open(directory.path());
-
-        assert_eq!(keyring.open_sealed(&HOME, b"seq 1", &sealed).unwrap(), b"a secret");
-        assert_eq!(keyring.open_sealed(&HOME, b"seq 2", &sealed), Err(OpenError::Damaged));
-        let other = Home { id: 6, ..HOME };
-        assert_eq!(keyring.open_sealed(&other, b"seq 1", &sealed), Err(OpenError::Unknown));
-    }
-
-    #[test]
-    fn an_erased_home_opens_nowhere_and_is_never_written_about_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let keyring = open(directory.path());
-        let sealed = keyring.seal(&HOME, b"", b"a secret").unwrap();
-
-        keyring.erase(&HOME).unwrap();
-
-        for keyring in [keyring, open(directory.path())] {
-            assert_eq!(keyring.open_sealed(&HOME, b"", &sealed), Err(OpenError::Erased));
-            assert!(matches!(keyring.seal(&HOME, b"", b"more"), Err(Error::Erased)));
-        }
-    }
-
-    #[test]
-    fn a_keyring_cut_anywhere_in_its_last_record_loses_only_that() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = open(directory.path()).seal(&HOME, b"", b"kept").unwrap();
-        let path = directory.path().join("keys.log");
-        let before = std::fs::read(&path).unwrap().len();
-        open(directory.path()).seal(&Home { id: 6, ..HOME }, b"", b"new").unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for length in before..whole.len() {
-            std::fs::write(&path, &whole[..length]).unwrap();
-            assert_eq!(open(directory.path()).open_sealed(&HOME, b"", &first).unwrap(), b"kept");
-        }
-    }
-
-    #[test]
-    fn another_master_key_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        drop(open(directory.path()));
-        assert!(matches!(Keyring::open(directory.path(), &MasterKey::new([7; 32])), Err(Error::Damaged(_))));
-    }
 }

@@ -1,11 +1,17 @@
 //! The contract of the domain: what an aggregate is, and what it may decide.
 
+mod event_type;
+
 use std::{fmt, marker::PhantomData};
 
-use prognet_storage::{EntityRef, Home, Name};
+use prognet_storage::{
+    EntityRef, Home, Name,
+    codec::{self, Upcaster, decode_event, decode_versioned, encode_event},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Clock, Timestamp};
+pub(crate) use event_type::event_type;
 
 /// The name of an aggregate and the service that hosts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +76,11 @@ pub trait Aggregate:
     fn publish(event: &Self::Event) -> Option<serde_json::Value> {
         let _ = event;
         None
+    }
+
+    /// How events of older versions become those of today, one step a version; a type without a step is unchanged.
+    fn upcasters() -> &'static [Upcaster] {
+        &[]
     }
 
     /// The state as an operator may see it: no secrets, no personal data.
@@ -219,7 +230,7 @@ impl<A: Aggregate> Decision<A> {
     #[must_use]
     pub fn send<B: Aggregate>(mut self, step: &'static str, to: Entity<B>, command: &B::Command) -> Self {
         // A command that does not serialize is a bug of its type; the target answers it with a fault.
-        let command = prognet_storage::codec::encode_event(command).unwrap_or_default();
+        let command = encode_event(command).unwrap_or_default();
         self.outgoing.push(Outgoing {
             step: Name::new(step),
             service: B::KIND.service,
@@ -247,7 +258,6 @@ impl Answer {
     /// The target's reply or rejection; `None` if it was not this kind that answered.
     #[must_use]
     pub fn of<B: Aggregate>(&self) -> Option<Result<B::Reply, B::Rejection>> {
-        use prognet_storage::codec::decode_event;
         match &self.outcome {
             Ok(reply) => decode_event(reply).ok().map(Ok),
             Err(rejection) => decode_event(rejection).ok().map(Err),
@@ -261,21 +271,23 @@ impl Answer {
     }
 }
 
-/// The type of an event: the name of its variant, as serde writes it.
-pub(crate) fn event_type<E: Serialize>(event: &E) -> Name {
-    #[derive(Default)]
-    struct Variant(Name);
-    let value = serde_json::to_value(event).unwrap_or_default();
-    let mut found = Variant::default();
-    match &value {
-        serde_json::Value::String(name) => found.0 = Name::parse(name).unwrap_or_default(),
-        serde_json::Value::Object(map) => {
-            found.0 = map.keys().next().and_then(|name| Name::parse(name)).unwrap_or_default();
-        }
-        serde_json::Value::Null
-        | serde_json::Value::Bool(_)
-        | serde_json::Value::Number(_)
-        | serde_json::Value::Array(_) => {}
+/// An event as it was written, in whatever version, as the event of today.
+pub(crate) fn event_of<A: Aggregate>(
+    name: Name,
+    version: u16,
+    body: &[u8],
+) -> Result<A::Event, codec::Error> {
+    let is_old = |step: &&Upcaster| step.name == name && step.from >= version && step.from < A::EVENT_VERSION;
+    let mut steps: Vec<_> = A::upcasters().iter().filter(is_old).collect();
+    if steps.is_empty() {
+        return decode_event(body);
     }
-    found.0
+    steps.sort_by_key(|step| step.from);
+    let mut body = body.to_vec();
+    for step in steps {
+        let to = step.from + 1;
+        let lifted: rmpv::Value = decode_versioned(name, step.from, to, std::slice::from_ref(step), &body)?;
+        body = encode_event(&lifted)?;
+    }
+    decode_event(&body)
 }

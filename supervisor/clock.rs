@@ -101,6 +101,18 @@ struct Driven {
     moved: watch::Sender<i64>,
 }
 
+/// Measures how long something takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// The time since it was started.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 impl Clock {
     /// A clock that stands still until it is moved.
     #[must_use]
@@ -129,6 +141,14 @@ impl Clock {
             }
             Source::Driven(driven) => Timestamp(driven.now.load(Ordering::SeqCst)),
         }
+    }
+
+    /// Starts measuring how long something takes, in the machine's steady time even on a driven clock.
+    #[must_use]
+    pub fn stopwatch(&self) -> Stopwatch {
+        #[expect(clippy::disallowed_methods, reason = "the one place that asks")]
+        let started = std::time::Instant::now();
+        Stopwatch(started)
     }
 
     /// Returns once the clock shows `moment`.

@@ -27,7 +27,7 @@ use crate::{
     Rows, Timestamp, Unavailable,
     aggregate::{Answer, Outgoing},
     entity::{AnyRefused, Delivery, Fire, Heard, Message, TimerRecord, open_body},
-    readers::ProjectionHost,
+    readers::projections::ProjectionHost,
     router::Doors,
     runtime::Runtime,
 };
@@ -120,19 +120,33 @@ impl Effects {
     }
 
     /// Takes up the commands that were under way, before the walk adds younger ones: a target takes a source's
-    /// commands in order, and a later one before an earlier would hide it.
+    /// commands in order, and a later one before an earlier would hide it. Rows of another shape go: the walk
+    /// makes them again.
     pub(crate) async fn take_up(&self, runtime: &Runtime) -> Result<(), TierError> {
-        let mut after = None;
-        loop {
+        let (mut after, mut under_way) = (None, Vec::new());
+        let timers = runtime.read_model.scan(NAME, b"t".to_vec(), None, 1).await?;
+        let mut is_readable = timers.iter().all(|row| decode_compact::<TimerRow>(&row.value).is_ok());
+        while is_readable {
             let page = runtime.read_model.scan(NAME, b"o".to_vec(), after.take(), 1_000).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
-            for row in page {
-                if let Ok(row) = decode_compact::<OutgoingRow>(&row.value) {
-                    self.enqueue(row);
-                }
-            }
+            let rows = page
+                .iter()
+                .map(|row| decode_compact::<OutgoingRow>(&row.value))
+                .collect::<Result<Vec<_>, _>>();
+            is_readable = rows.is_ok();
+            under_way.extend(rows.into_iter().flatten());
         }
+        if !is_readable {
+            tracing::warn!(
+                "reading timers and outgoing commands from the journal again: their rows have another shape"
+            );
+            return runtime.read_model.clear(NAME).await;
+        }
+        for row in under_way {
+            self.enqueue(row);
+        }
+        Ok(())
     }
 
     /// Fires what is due; says when the next is, and whether all that was due is done.
@@ -260,6 +274,10 @@ impl Effects {
 impl ProjectionHost for Effects {
     fn name(&self) -> Name {
         NAME
+    }
+
+    fn version(&self) -> u32 {
+        1
     }
 
     fn take_in<'a>(

@@ -10,6 +10,7 @@
 //! leaves before it is durable. When an append fails everything after it is void: the entity answers all
 //! that waits, stops, and the next command starts it again from the journal.
 
+mod host;
 mod kept;
 mod load;
 mod message;
@@ -17,12 +18,11 @@ mod records;
 
 use std::{
     collections::VecDeque,
-    fmt,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
@@ -32,9 +32,10 @@ use prognet_storage::{
     journal::{AppendError, Appended, Cause, Group, Record, RecordKind},
     snapshots::Snapshot,
 };
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
+pub(crate) use host::{EntityHost, Host};
 pub(crate) use kept::TimerBody as TimerRecord;
 use kept::{DoneBody, InboxBody, Kept, KeptReply, TimerBody};
 pub(crate) use message::{AnyBox, AnyRefused, Ask, Delivery, Fire, Heard, Message, Outcome, Seen};
@@ -42,79 +43,12 @@ use records::Header;
 pub(crate) use records::open_body;
 
 use crate::{
-    Aggregate, Context, Decision, Kind, Unavailable,
+    Aggregate, Context, Decision, Unavailable,
     aggregate::{TimerChange, event_type},
-    projection::Recorded,
     router::Written,
     runtime::Runtime,
     shard::{self, ShardMessage},
 };
-
-/// What a kind of entity costs and suffers, counted.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) hot: AtomicU64,
-    pub(crate) activations: AtomicU64,
-    pub(crate) restarts: AtomicU64,
-    pub(crate) quarantined: AtomicU64,
-}
-
-/// Ends when the entity is loaded, or has failed to.
-pub(crate) type Starting = tokio::task::JoinHandle<Result<tokio::task::JoinHandle<()>, ractor::SpawnErr>>;
-
-/// A kind of entity, its type erased, so that a shard can host any.
-pub(crate) trait EntityHost: fmt::Debug + Send + Sync {
-    fn kind(&self) -> Kind;
-    fn counters(&self) -> &Counters;
-    /// Starts one; its mailbox takes commands at once, they wait for the load, whose end the handle tells.
-    fn spawn(
-        &self,
-        shell: Shell,
-        supervisor: ActorCell,
-    ) -> Result<(ActorRef<Message>, Starting), ractor::SpawnErr>;
-    /// The event as the public sees it, if it does.
-    fn publish(&self, event: &Recorded) -> Option<serde_json::Value>;
-}
-
-/// See [`EntityHost`].
-pub(crate) struct Host<A> {
-    counters: Arc<Counters>,
-    kind: PhantomData<fn() -> A>,
-}
-
-impl<A> Default for Host<A> {
-    fn default() -> Self {
-        Self { counters: Arc::default(), kind: PhantomData }
-    }
-}
-
-impl<A> fmt::Debug for Host<A> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Host").field("counters", &self.counters).finish_non_exhaustive()
-    }
-}
-
-impl<A: Aggregate> EntityHost for Host<A> {
-    fn kind(&self) -> Kind {
-        A::KIND
-    }
-
-    fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    fn spawn(
-        &self,
-        shell: Shell,
-        supervisor: ActorCell,
-    ) -> Result<(ActorRef<Message>, Starting), ractor::SpawnErr> {
-        ractor::ActorRuntime::spawn_linked_instant(None, Live::<A>(PhantomData), shell, supervisor)
-    }
-
-    fn publish(&self, event: &Recorded) -> Option<serde_json::Value> {
-        event.of::<A>().and_then(|event| A::publish(&event))
-    }
-}
 
 /// What an entity is started with.
 #[derive(Debug, Clone)]
@@ -128,6 +62,9 @@ pub(crate) struct Shell {
     pub(crate) used: Arc<AtomicI64>,
 }
 
+/// An entity may weigh so much more or less than the node knows: a third of an idle actor.
+const BYTES_UNSAID: usize = 4 * 1024;
+
 struct Live<A>(PhantomData<fn() -> A>);
 
 /// A running entity.
@@ -138,6 +75,8 @@ struct Running<A: Aggregate> {
     under_way: VecDeque<Batch>,
     waiting: Vec<Ask>,
     since_snapshot: u64,
+    /// What the state weighs, by estimate, and what was last said of it.
+    bytes: (usize, usize),
     leaving: Leaving,
 }
 
@@ -147,6 +86,8 @@ struct Batch {
     told: Vec<Tell>,
     snapshot: Option<Snapshot>,
     records: u64,
+    /// From the hand-over to the journal until the batch has met its fate.
+    span: tracing::Span,
 }
 
 /// Passes a batch's fate on.
@@ -168,14 +109,20 @@ impl<A: Aggregate> Actor for Live<A> {
     type State = Running<A>;
     type Arguments = Shell;
 
-    async fn pre_start(&self, _: ActorRef<Message>, shell: Shell) -> Result<Running<A>, ActorProcessingErr> {
-        let (kept, since_snapshot) = load::load::<A>(&shell).await?;
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        shell: Shell,
+    ) -> Result<Running<A>, ActorProcessingErr> {
+        let load::Loaded { kept, replayed, bytes } = load::load::<A>(&shell).await?;
+        shell.runtime.residency.weigh(myself.get_id(), bytes, &shell.runtime.limits);
         Ok(Running {
             shell,
             kept,
             under_way: VecDeque::new(),
             waiting: Vec::new(),
-            since_snapshot,
+            since_snapshot: replayed,
+            bytes: (bytes, bytes),
             leaving: Leaving::No,
         })
     }
@@ -207,7 +154,7 @@ enum Decided<A: Aggregate> {
         encoded: Vec<u8>,
     },
     Rejected(A::Rejection),
-    Fault,
+    Refused(AnyRefused),
 }
 
 impl<A: Aggregate> Running<A> {
@@ -248,7 +195,8 @@ impl<A: Aggregate> Running<A> {
             drop(ask.reply.send(Err(AnyRefused::Fault)));
             return;
         };
-        let keyed = ask.key.map(|key| (key, digest(&*command)));
+        let body = digest(&encode_event(&*command).unwrap_or_default());
+        let keyed = ask.key.map(|key| (key, body));
         if let Some((key, body)) = keyed {
             match self.kept.replied(key, body) {
                 Some(Ok(first)) => {
@@ -262,13 +210,14 @@ impl<A: Aggregate> Running<A> {
                 None => {}
             }
         }
+        let _entered = ask.span.clone().entered();
         let ctx = self.context(now, ask.asker, ask.trace);
-        match self.decide(*command, &ctx, &Origin::Edge { keyed }, myself) {
+        match self.decide(*command, body, &ctx, &Origin::Edge { keyed }, myself) {
             Decided::Accepted { reply, .. } => self.tell_when_durable(answer(ask, Ok(Box::new(reply)))),
             Decided::Rejected(rejection) => {
                 self.tell_when_durable(answer(ask, Err(AnyRefused::Rejected(Box::new(rejection)))));
             }
-            Decided::Fault => drop(ask.reply.send(Err(AnyRefused::Fault))),
+            Decided::Refused(why) => drop(ask.reply.send(Err(why))),
         }
     }
 
@@ -283,17 +232,18 @@ impl<A: Aggregate> Running<A> {
                 drop(reply.send(fate.map(|_| Ok(first)).map_err(AnyRefused::Unavailable)));
             }));
         }
+        let body = digest(&command);
         let Ok(command) = decode_event::<A::Command>(&command) else {
             tracing::error!(entity = %self.shell.entity, "an outgoing command does not decode");
             drop(reply.send(Err(AnyRefused::Fault)));
             return;
         };
         let ctx = self.context(self.shell.runtime.clock.now(), by, trace);
-        let answer = match self.decide(command, &ctx, &Origin::Entity { source }, myself) {
+        let answer = match self.decide(command, body, &ctx, &Origin::Entity { source }, myself) {
             Decided::Accepted { encoded, .. } => Ok(encoded),
             Decided::Rejected(rejection) => Err(encode_event(&rejection).unwrap_or_default()),
-            Decided::Fault => {
-                drop(reply.send(Err(AnyRefused::Fault)));
+            Decided::Refused(why) => {
+                drop(reply.send(Err(why)));
                 return;
             }
         };
@@ -309,20 +259,20 @@ impl<A: Aggregate> Running<A> {
             return self.tell_when_durable(done_when_durable(done));
         }
         let ctx = self.context(due, 0, 0);
-        let origin = Origin::Timer { name };
+        let (origin, body) = (Origin::Timer { name }, digest(&command));
         let Ok(command) = decode_event::<A::Command>(&command) else {
             tracing::error!(entity = %self.shell.entity, timer = %name, "a timer's command does not decode");
             drop(done.send(Err(AnyRefused::Fault)));
             return;
         };
-        match self.decide(command, &ctx, &origin, myself) {
+        match self.decide(command, body, &ctx, &origin, myself) {
             Decided::Accepted { .. } => {}
             Decided::Rejected(rejection) => {
                 tracing::debug!(entity = %self.shell.entity, timer = %name, %rejection, "a timer's command was refused");
                 self.note(&ctx, &origin, myself);
             }
-            Decided::Fault => {
-                drop(done.send(Err(AnyRefused::Fault)));
+            Decided::Refused(why) => {
+                drop(done.send(Err(why)));
                 return;
             }
         }
@@ -339,12 +289,15 @@ impl<A: Aggregate> Running<A> {
         let origin = Origin::Answer { outgoing, cause };
         let command = catch_unwind(AssertUnwindSafe(|| self.kept.state.heard(&answer)));
         let decided = match command {
-            Ok(Some(command)) => self.decide(command, &ctx, &origin, myself),
+            Ok(Some(command)) => {
+                let body = digest(&encode_event(&command).unwrap_or_default());
+                self.decide(command, body, &ctx, &origin, myself)
+            }
             Ok(None) => {
                 self.note(&ctx, &origin, myself);
                 return self.tell_when_durable(done_when_durable(done));
             }
-            Err(_) => Decided::Fault,
+            Err(_) => Decided::Refused(AnyRefused::Fault),
         };
         match decided {
             Decided::Accepted { .. } => {}
@@ -352,8 +305,8 @@ impl<A: Aggregate> Running<A> {
                 tracing::warn!(entity = %self.shell.entity, step = answer.step(), %rejection, "an answer was refused");
                 self.note(&ctx, &origin, myself);
             }
-            Decided::Fault => {
-                drop(done.send(Err(AnyRefused::Fault)));
+            Decided::Refused(why) => {
+                drop(done.send(Err(why)));
                 return;
             }
         }
@@ -364,27 +317,38 @@ impl<A: Aggregate> Running<A> {
         Context { now, asker, trace, entity: self.shell.entity, clock: self.shell.runtime.clock.clone() }
     }
 
-    /// Decides, seals, evolves, submits. A panic in `decide` leaves everything as it was.
+    /// Decides, seals, evolves, submits. A panic in `decide` leaves everything as it was; a command that keeps
+    /// panicking is not even tried.
     fn decide(
         &mut self,
         command: A::Command,
+        body: u128,
         ctx: &Context,
         origin: &Origin,
         myself: &ActorRef<Message>,
     ) -> Decided<A> {
+        let entity = self.shell.entity;
+        let span = tracing::debug_span!("decide", entity.kind = %entity.kind, trace = %format_args!("{:032x}", ctx.trace));
+        let _entered = span.enter();
+        let runtime = Arc::clone(&self.shell.runtime);
+        let now = runtime.clock.now();
+        if runtime.poison.is_poison(entity, body, now, &runtime.limits) {
+            return Decided::Refused(AnyRefused::Poison);
+        }
         let decision = match catch_unwind(AssertUnwindSafe(|| self.kept.state.decide(command, ctx))) {
             Ok(Ok(decision)) => decision,
             Ok(Err(rejection)) => return Decided::Rejected(rejection),
             Err(_) => {
-                tracing::error!(entity = %self.shell.entity, trace = ctx.trace, "deciding panicked");
-                return Decided::Fault;
+                tracing::error!(entity = %entity, trace = %format_args!("{:032x}", ctx.trace), "deciding panicked");
+                runtime.poison.panicked(entity, body, now, &runtime.limits);
+                return Decided::Refused(AnyRefused::Fault);
             }
         };
         match self.commit(&decision, ctx, origin, myself) {
             Ok(decided) => decided,
             Err(error) => {
-                tracing::error!(entity = %self.shell.entity, trace = ctx.trace, error = &*error, "failed to commit");
-                Decided::Fault
+                tracing::error!(entity = %entity, trace = %format_args!("{:032x}", ctx.trace), error = &*error, "failed to commit");
+                Decided::Refused(AnyRefused::Fault)
             }
         }
     }
@@ -515,13 +479,17 @@ impl<A: Aggregate> Running<A> {
     fn submit(&mut self, records: Vec<Record>, myself: &ActorRef<Message>) {
         let count = records.len() as u64;
         self.since_snapshot += count;
+        self.bytes.0 += records.iter().map(|record| record.body.len()).sum::<usize>();
         let snapshot = if self.since_snapshot >= self.shell.runtime.limits.snapshot_every {
             self.since_snapshot = 0;
             self.snapshot()
         } else {
             None
         };
-        self.under_way.push_back(Batch { told: Vec::new(), snapshot, records: count });
+        self.weigh(snapshot.as_ref(), myself);
+        let trace = records.first().map_or(0, |record| record.trace);
+        let span = tracing::debug_span!("append", shard = %self.shell.shard, records = count, trace = %format_args!("{trace:032x}"));
+        self.under_way.push_back(Batch { told: Vec::new(), snapshot, records: count, span });
         let (myself, group) =
             (myself.clone(), Group { shard: self.shell.shard, epoch: self.shell.epoch, records });
         self.shell.runtime.journal.append(
@@ -531,6 +499,19 @@ impl<A: Aggregate> Running<A> {
                 drop(myself.cast(Message::Flushed(fate)));
             }),
         );
+    }
+
+    /// A snapshot says what the state weighs; between two, every body written since may be part of it.
+    fn weigh(&mut self, snapshot: Option<&Snapshot>, myself: &ActorRef<Message>) {
+        if let Some(snapshot) = snapshot {
+            self.bytes.0 = snapshot.bytes.len();
+        }
+        let (bytes, said) = self.bytes;
+        if bytes.abs_diff(said) >= BYTES_UNSAID {
+            self.bytes.1 = bytes;
+            let runtime = &self.shell.runtime;
+            runtime.residency.weigh(myself.get_id(), bytes, &runtime.limits);
+        }
     }
 
     fn snapshot(&self) -> Option<Snapshot> {
@@ -557,6 +538,7 @@ impl<A: Aggregate> Running<A> {
         };
         let told = match fate {
             Ok(appended) => {
+                tracing::debug!(parent: &batch.span, offset = %appended.first, "appended");
                 self.kept.offset = prognet_storage::Offset(appended.first.0 + batch.records - 1);
                 if let Some(snapshot) = batch.snapshot {
                     self.save(Snapshot { offset: self.kept.offset, ..snapshot });
@@ -565,7 +547,7 @@ impl<A: Aggregate> Running<A> {
             }
             Err(error) => {
                 self.leaving = Leaving::Void;
-                Err(self.append_failed(&error))
+                Err(batch.span.in_scope(|| self.append_failed(&error)))
             }
         };
         for tell in batch.told {
@@ -681,9 +663,8 @@ fn done_when_durable(done: oneshot::Sender<Result<(), AnyRefused>>) -> Tell {
     Box::new(move |fate| drop(done.send(fate.map(|_| ()).map_err(AnyRefused::Unavailable))))
 }
 
-/// A digest of a command, to tell a retry from another command under the same key.
-fn digest<C: serde::Serialize>(command: &C) -> u128 {
-    let bytes = encode_event(command).unwrap_or_default();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+/// A digest of an encoded command, to tell a retry from another command under the same key.
+fn digest(command: &[u8]) -> u128 {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, command);
     digest.as_ref().iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
 }

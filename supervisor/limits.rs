@@ -11,10 +11,14 @@ pub struct Limits {
     pub idle: Duration,
     /// Entities held as running actors, per node.
     pub resident: usize,
+    /// What they may weigh together, in bytes, by estimate.
+    pub resident_bytes: usize,
     /// Records between two snapshots of an entity.
     pub snapshot_every: u64,
     /// Commands waiting for one entity.
     pub entity_queue: usize,
+    /// Commands waiting in one shard for the entities of one home.
+    pub home_queue: usize,
     /// Commands waiting for one shard.
     pub shard_queue: usize,
     /// Commands waiting on the node.
@@ -23,6 +27,14 @@ pub struct Limits {
     pub restart_intensity: usize,
     /// See [`Limits::restart_intensity`].
     pub restart_window: Duration,
+    /// Distinct entities that crash within [`Limits::shard_window`] and by it make their shard start afresh.
+    pub shard_intensity: usize,
+    /// See [`Limits::shard_intensity`].
+    pub shard_window: Duration,
+    /// Panics of one command after which it is refused.
+    pub poison_panics: usize,
+    /// How long after its last panic a command is refused.
+    pub poison_for: Duration,
     /// The pause before the first restart; it doubles.
     pub backoff_min: Duration,
     /// The longest pause before a restart.
@@ -39,12 +51,19 @@ impl Default for Limits {
             shards: 256,
             idle: Duration::from_secs(120),
             resident: 50_000,
+            // With the actors' own weight about what `resident` small entities come to.
+            resident_bytes: 768 * 1024 * 1024,
             snapshot_every: 100,
             entity_queue: 128,
+            home_queue: 512,
             shard_queue: 1_024,
             node_queue: 8_192,
             restart_intensity: 3,
             restart_window: Duration::from_secs(60),
+            shard_intensity: 10,
+            shard_window: Duration::from_secs(10),
+            poison_panics: 3,
+            poison_for: Duration::from_secs(3_600),
             backoff_min: Duration::from_millis(200),
             backoff_max: Duration::from_secs(30),
             reply_window: 1_000,

@@ -1,18 +1,17 @@
 //! A node: what the edge and the binary hold in hand.
 
+mod inspection;
+
 use std::{
     collections::HashMap,
+    convert::Infallible,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use prognet_storage::{
-    EntityRef, Journal, Name, ReadModel, Snapshots, codec,
-    journal::{Health, Limit},
-    keyring::Keyring,
-};
+use prognet_storage::{Journal, Name, ReadModel, Snapshots, codec, journal::Limit, keyring::Keyring};
 use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
@@ -23,14 +22,20 @@ use crate::{
     entity::{AnyBox, AnyRefused, Ask, Message, Outcome},
     limits::Limits,
     permits::Queue,
-    readers::{Progress, ProjectionHost, follow},
+    poison::Poison,
+    readers::{
+        outward,
+        progress::Progress,
+        projections::{self, ProjectionHost},
+    },
     region::RegionStart,
+    residency::Residency,
     router::{Asking, Door, Doors, Written},
     runtime::{Runtime, Tasks},
-    shard::ShardMessage,
-    topics::{Hub, Published, Subscription, Topic, history},
+    topics::{Hub, Position, Published, Subscription, Topic, history},
     tree::Root,
 };
+pub use inspection::{EntityView, KindCount, ReaderView};
 
 /// What a node is made of.
 #[derive(Clone)]
@@ -75,50 +80,26 @@ pub struct Answered<R> {
     pub written: Option<Written>,
 }
 
-/// A kind of entity in numbers.
-#[derive(Debug, Clone, Serialize)]
-pub struct KindCount {
-    /// Its service.
-    pub service: Name,
-    /// The kind.
-    pub kind: Name,
-    /// Running actors.
-    pub hot: u64,
-    /// Starts since the node started.
-    pub activations: u64,
-    /// Crashes since the node started.
-    pub restarts: u64,
-    /// Entities that wait for an operator.
-    pub quarantined: u64,
-}
-
-/// One entity as an operator sees it.
-#[derive(Debug, Clone, Serialize)]
-pub struct EntityView {
-    /// `hot`, `cold`, `leaving`, `restarting` or `quarantined`.
-    pub status: String,
-    /// Its last record.
-    pub seq: u64,
-    /// Commands that wait for it.
-    pub mailbox: u64,
-    /// Timers that are set.
-    pub timers: u64,
-    /// Outgoing commands without an answer.
-    pub under_way: u64,
-    /// Why it is quarantined, if it is.
-    pub error: Option<String>,
-    /// Its state, redacted.
-    pub state: serde_json::Value,
-}
-
 /// A running node; clones are the same node.
 #[derive(Debug, Clone)]
 pub struct Node(Arc<Running>);
+
+/// A node that may be gone: for what it runs itself.
+#[derive(Debug)]
+pub(crate) struct WeakNode(Weak<Running>);
+
+impl WeakNode {
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(Node)
+    }
+}
 
 #[derive(Debug)]
 struct Running {
     doors: Arc<Doors>,
     progress: HashMap<Name, Arc<Progress>>,
+    /// Readers with effects outside.
+    outward: HashMap<Name, Arc<Progress>>,
     effects: Arc<Effects>,
     hub: Arc<Hub>,
 }
@@ -136,11 +117,13 @@ impl Node {
             keyring: parts.keyring,
             clock: parts.clock,
             limits: parts.limits,
+            poison: Poison::default(),
+            residency: Residency::default(),
             page: Limit::default(),
             tasks: Tasks::here(),
         });
-        let (mut doors, mut starts, mut projections) = (HashMap::new(), Vec::new(), Vec::new());
-        let resident = Queue::default();
+        let (mut doors, mut starts) = (HashMap::new(), Vec::new());
+        let (mut projections, mut readers) = (Vec::new(), Vec::new());
         for service in services {
             let kinds: Arc<HashMap<_, _>> =
                 Arc::new(service.kinds.into_iter().map(|host| (host.kind().name, host)).collect());
@@ -150,10 +133,10 @@ impl Node {
                 service: service.name,
                 kinds: Arc::clone(&kinds),
                 shards: Arc::clone(&shards),
-                resident: Arc::clone(&resident),
             });
             doors.insert(service.name, Door { shards, kinds });
             projections.extend(service.projections);
+            readers.extend(service.readers);
         }
         let (root, _) = Root::spawn(None, Root, starts).await?;
         let doors = Arc::new(Doors {
@@ -164,18 +147,33 @@ impl Node {
             is_stopping: AtomicBool::new(false),
         });
         let effects = Effects::new(Arc::downgrade(&doors));
-        effects.take_up(&runtime).await?;
         projections.push(Arc::clone(&effects) as Arc<dyn ProjectionHost>);
-        let mut progress = HashMap::new();
+        for host in &projections {
+            projections::renew(&**host, &runtime).await?;
+        }
+        effects.take_up(&runtime).await?;
+        let (mut progress, mut outward) = (HashMap::new(), HashMap::new());
         for host in projections {
             let far = Arc::new(Progress::default());
             progress.insert(host.name(), Arc::clone(&far));
-            runtime.tasks.spawn(follow(host, Arc::clone(&runtime), far));
+            runtime.tasks.spawn(projections::follow(host, Arc::clone(&runtime), far));
         }
         runtime.tasks.spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
         let hub = Arc::new(Hub::default());
         runtime.tasks.spawn(Arc::clone(&hub).run(Arc::downgrade(&doors)));
-        Ok(Self(Arc::new(Running { doors, progress, effects, hub })))
+        outward.extend(readers.iter().map(|host| (host.name(), Arc::new(Progress::default()))));
+        let node = Self(Arc::new(Running { doors, progress, outward, effects, hub }));
+        for host in readers {
+            if let Some(far) = node.0.outward.get(&host.name()) {
+                let weak = WeakNode(Arc::downgrade(&node.0));
+                runtime.tasks.spawn(outward::read(host, weak, Arc::clone(&runtime), Arc::clone(far)));
+            }
+        }
+        Ok(node)
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.0.doors
     }
 
     fn runtime(&self) -> &Arc<Runtime> {
@@ -203,8 +201,11 @@ impl Node {
         &self,
         asking: &Asking,
         entity: Entity<A>,
-    ) -> Result<A::Reply, Refused<A::Rejection>> {
-        self.send(asking, entity, None, Message::Ask).await.map(|answered| answered.reply)
+    ) -> Result<A::Reply, Refused<Infallible>> {
+        match self.send(asking, entity, None, Message::Ask).await {
+            Ok(answered) => Ok(answered.reply),
+            Err(refused) => Err(refused.of_a_read()),
+        }
     }
 
     /// Gives a saga a command and waits until it has ended; the same key attaches again after the deadline.
@@ -239,7 +240,8 @@ impl Node {
         self.0
             .doors
             .admit(A::KIND.service, entity.reference(), |permit| {
-                message(Ask { command, asker, key, trace, deadline, reply, permit: Some(permit) })
+                let span = tracing::Span::current();
+                message(Ask { command, asker, key, trace, span, deadline, reply, permit: Some(permit) })
             })
             .await?;
         tokio::select! {
@@ -261,7 +263,7 @@ impl Node {
     ) -> Result<Option<T>, Unavailable> {
         let row =
             self.runtime().read_model.get(Name::new(P::NAME), key.to_vec()).await.map_err(unreadable)?;
-        Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
+        row.map(|row| self.decoded::<P, T>(&row.value)).transpose()
     }
 
     /// Rows of a projection by key order.
@@ -281,10 +283,20 @@ impl Node {
             .scan(Name::new(P::NAME), prefix, after, limit)
             .await
             .map_err(unreadable)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| codec::decode_compact(&row.value).ok().map(|value| (row.key, value)))
-            .collect())
+        rows.into_iter().map(|row| Ok((row.key, self.decoded::<P, T>(&row.value)?))).collect()
+    }
+
+    /// A row's value; one of another shape has its projection rebuilt.
+    fn decoded<P: Projection, T: Serialize + DeserializeOwned>(
+        &self,
+        value: &[u8],
+    ) -> Result<T, Unavailable> {
+        codec::decode_compact(value).map_err(|_shape| {
+            if let Some(progress) = self.0.progress.get(&Name::new(P::NAME)) {
+                progress.foreign.notify_one();
+            }
+            Unavailable::Behind
+        })
     }
 
     /// Returns once a projection has taken `written` in.
@@ -307,12 +319,12 @@ impl Node {
     pub async fn history(
         &self,
         topic: Topic,
-        after: u64,
+        after: Position,
         limit: usize,
     ) -> Result<Vec<Published>, Unavailable> {
         let (mut events, mut position) = (Vec::new(), after);
         while events.len() < limit {
-            let page = history(&self.0.doors, topic, position).await?;
+            let page = history(&self.0.doors, topic, &position).await?;
             if page.is_at_end {
                 break;
             }
@@ -325,7 +337,7 @@ impl Node {
 
     /// Live events of a topic after a position, or from now on.
     #[must_use]
-    pub fn watch(&self, topic: Topic, after: Option<u64>) -> Subscription {
+    pub fn watch(&self, topic: Topic, after: Option<Position>) -> Subscription {
         Subscription::new(Arc::clone(&self.0.doors), Arc::clone(&self.0.hub), topic, after)
     }
 
@@ -352,93 +364,10 @@ impl Node {
         self.runtime().keyring.hash(purpose, bytes)
     }
 
-    /// Kinds in numbers.
-    #[must_use]
-    pub fn counts(&self) -> Vec<KindCount> {
-        let hosts = self.0.doors.services.iter().flat_map(|(service, door)| {
-            door.kinds.values().map(move |host| {
-                let counters = host.counters();
-                KindCount {
-                    service: *service,
-                    kind: host.kind().name,
-                    hot: counters.hot.load(Ordering::Relaxed),
-                    activations: counters.activations.load(Ordering::Relaxed),
-                    restarts: counters.restarts.load(Ordering::Relaxed),
-                    quarantined: counters.quarantined.load(Ordering::Relaxed),
-                }
-            })
-        });
-        let mut counts: Vec<_> = hosts.collect();
-        counts.sort_by_key(|count| (count.service, count.kind));
-        counts
-    }
-
-    /// One entity, as it is; looking at it does not start it.
-    pub async fn inspect(&self, service: Name, entity: EntityRef) -> Option<EntityView> {
-        let shard = self.0.doors.shard(service, entity).await.ok()?;
-        let (reply, status) = oneshot::channel();
-        shard.actor.cast(ShardMessage::Status(entity, reply)).ok()?;
-        let status = status.await.ok()?;
-        let mut view = EntityView {
-            status: status.word.to_owned(),
-            seq: 0,
-            mailbox: 0,
-            timers: 0,
-            under_way: 0,
-            error: status.error,
-            state: serde_json::Value::Null,
-        };
-        let hot = shard.hot.read().ok().and_then(|hot| hot.get(&entity).cloned());
-        if let Some(hot) = hot {
-            view.mailbox = hot.waiting.load(Ordering::Relaxed) as u64;
-            let (reply, seen) = oneshot::channel();
-            hot.actor.cast(Message::Inspect(reply)).ok()?;
-            if let Ok(seen) = seen.await {
-                view.seq = seen.seq;
-                view.timers = seen.timers as u64;
-                view.under_way = seen.under_way as u64;
-                view.state = seen.state;
-            }
-        }
-        Some(view)
-    }
-
-    /// Lets an entity out of quarantine; says whether it was in.
-    pub async fn release(&self, service: Name, entity: EntityRef) -> bool {
-        let Ok(shard) = self.0.doors.shard(service, entity).await else {
-            return false;
-        };
-        let (reply, released) = oneshot::channel();
-        drop(shard.actor.cast(ShardMessage::Release(entity, reply)));
-        released.await.unwrap_or(false)
-    }
-
-    /// Commands on their way to other entities, and those parked for one that is quarantined.
-    #[must_use]
-    pub fn effects_under_way(&self) -> usize {
-        self.0.effects.under_way()
-    }
-
-    /// The checks of readiness, by name.
-    #[must_use]
-    pub fn health(&self) -> Vec<(&'static str, Result<(), String>)> {
-        let journal = match self.runtime().journal.health() {
-            Health::Writable => Ok(()),
-            Health::Full => Err("the disk is full".to_owned()),
-            Health::Poisoned(reason) => Err(format!("poisoned: {reason}")),
-        };
-        let stuck: Vec<_> =
-            self.0.progress.iter().filter(|(_, progress)| progress.error().is_some()).collect();
-        let projections = match stuck.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(format!("{name} is stuck")),
-        };
-        let stopping = if self.0.doors.is_stopping.load(Ordering::Relaxed) {
-            Err("stopping".to_owned())
-        } else {
-            Ok(())
-        };
-        vec![("journal", journal), ("projections", projections), ("running", stopping)]
+    /// Ends everything at once, as a crash would: nothing is finished, nobody is answered.
+    pub(crate) fn kill(&self) {
+        self.0.doors.is_stopping.store(true, Ordering::Relaxed);
+        self.0.doors.root.kill();
     }
 
     /// Takes no more commands, lets what is under way become durable, and closes the journal.
@@ -460,6 +389,7 @@ fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A
             Err(_) => Err(Refused::Fault),
         },
         Err(AnyRefused::KeyReused) => Err(Refused::KeyReused),
+        Err(AnyRefused::Poison) => Err(Refused::Poison),
         Err(AnyRefused::Unavailable(why)) => Err(Refused::Unavailable(why)),
         Err(AnyRefused::Fault) => Err(Refused::Fault),
     }

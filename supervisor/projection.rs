@@ -8,12 +8,15 @@ use prognet_storage::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Aggregate, Timestamp};
+use crate::{Aggregate, Timestamp, aggregate::event_of};
 
 /// A reader of all shards that keeps a read model. Pure but for the rows it asks for.
 pub trait Projection: Send + Sync + 'static {
-    /// Its name; rows of an old shape are found by a new name.
+    /// Its name.
     const NAME: &'static str;
+    /// The version of what it keeps: raised when the same events are to give other rows, which are then rebuilt.
+    /// A row that changed its shape is noticed without it.
+    const VERSION: u32 = 1;
 
     /// Takes in one event.
     fn project(event: &Recorded, rows: &mut Rows<'_>) -> impl Future<Output = Result<(), TierError>> + Send;
@@ -49,13 +52,25 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// The same for the same event, whenever and to whomever it is given: what receivers deduplicate by.
+    #[must_use]
+    pub fn event_id(&self) -> String {
+        format!("{}/{}", self.shard, self.offset)
+    }
+
     /// The event, if it is one of this aggregate; one that does not decode is an error of the build.
     #[must_use]
     pub fn of<A: Aggregate>(&self) -> Option<A::Event> {
         if self.kind != A::KIND.name {
             return None;
         }
-        codec::decode_event(&self.body).ok()
+        match event_of::<A>(self.name, self.version, &self.body) {
+            Ok(event) => Some(event),
+            Err(error) => {
+                tracing::error!(kind = %self.kind, shard = %self.shard, offset = %self.offset, version = self.version, error = &error as &dyn std::error::Error, "an event does not decode");
+                None
+            }
+        }
     }
 }
 
@@ -80,13 +95,13 @@ impl<'a> Rows<'a> {
     /// The row as it is after the events so far.
     ///
     /// # Errors
-    /// When the tier does not answer.
+    /// When the tier does not answer, or the row has another shape: the projection is rebuilt then.
     pub async fn get<T: Serialize + DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, TierError> {
-        if let Some(change) = self.changes.get(key) {
-            return Ok(change.as_ref().and_then(|(_, value)| codec::decode_compact(value).ok()));
-        }
-        let row = self.model.get(self.projection, key.to_vec()).await?;
-        Ok(row.and_then(|row| codec::decode_compact(&row.value).ok()))
+        let value = match self.changes.get(key) {
+            Some(change) => change.as_ref().map(|(_, value)| value.clone()),
+            None => self.model.get(self.projection, key.to_vec()).await?.map(|row| row.value),
+        };
+        value.map(|value| codec::decode_compact(&value)).transpose().map_err(foreign)
     }
 
     /// Writes the row; `home` says whose data it is.
@@ -114,4 +129,9 @@ impl<'a> Rows<'a> {
             })
             .collect()
     }
+}
+
+/// A stored row does not decode.
+pub(crate) fn foreign(source: codec::Error) -> TierError {
+    TierError { operation: "read a row of another shape", source: Box::new(source) }
 }

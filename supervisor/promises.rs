@@ -1,16 +1,24 @@
-//! What the runtime promises, on real storage, with entities that misbehave on demand.
+//! What the runtime promises, in memory, with a driven clock, entities that misbehave and disks that fail.
 
-use std::{sync::Arc, time::Duration};
+mod crashes;
+mod entities;
+mod limits;
+mod readers;
+mod topics;
+mod traces;
+mod versions;
 
-use prognet_storage::{
-    embedded::{EmbeddedJournal, SledTier},
-    keyring::{Keyring, MasterKey},
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Aggregate, Answer, Asking, Clock, Context, Decision, Entity, Home, HomeKind, Kind, Limits, Node, Parts,
-    Refused, Service, Unavailable, testing::NOON,
+    Aggregate, Answer, Context, Decision, Entity, Home, HomeKind, Kind, Projection, Recorded, Rows, Service,
+    TierError, Timestamp, testing::World,
 };
 
 /// Counts, and fails as it is told.
@@ -18,16 +26,23 @@ use crate::{
 struct Counter {
     count: u64,
     heard: u64,
+    rang: Vec<Timestamp>,
+    ballast: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 enum Command {
     Add,
+    /// Weighs so many bytes from now on.
+    Load(usize),
     PanicInDecide,
     PanicInEvolve,
     /// Adds to another counter.
     Tell(u128),
     Heard,
+    /// Rings after so many seconds.
+    Remind(u64),
+    Ring,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,26 +51,47 @@ enum Event {
     Added {},
     Broken {},
     Heard {},
+    Rang { at: Timestamp },
+    Loaded { ballast: String },
 }
 
-#[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("never")]
 struct Never;
+
+/// What a counter shows of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Shown {
+    count: u64,
+    heard: u64,
+    rang: Vec<Timestamp>,
+}
+
+fn counted(count: u64) -> Shown {
+    Shown { count, heard: 0, rang: Vec::new() }
+}
 
 impl Aggregate for Counter {
     const KIND: Kind = Kind::new("test", "counter");
     type Command = Command;
     type Event = Event;
-    type Reply = (u64, u64);
+    type Reply = Shown;
     type Rejection = Never;
 
-    fn decide(&self, command: Command, _: &Context) -> Result<Decision<Self>, Never> {
+    fn decide(&self, command: Command, ctx: &Context) -> Result<Decision<Self>, Never> {
         Ok(match command {
             Command::Add => Decision::event(Event::Added {}),
             Command::PanicInDecide => panic!("told to"),
             Command::PanicInEvolve => Decision::event(Event::Broken {}),
             Command::Tell(other) => Decision::nothing().send("tell", at(other), &Command::Add),
             Command::Heard => Decision::event(Event::Heard {}),
+            Command::Remind(seconds) => Decision::nothing().timer(
+                "ring",
+                ctx.now().after(Duration::from_secs(seconds)),
+                Command::Ring,
+            ),
+            Command::Load(bytes) => Decision::event(Event::Loaded { ballast: "x".repeat(bytes) }),
+            Command::Ring => Decision::event(Event::Rang { at: ctx.now() }),
         })
     }
 
@@ -64,11 +100,13 @@ impl Aggregate for Counter {
             Event::Added {} => self.count += 1,
             Event::Broken {} => panic!("told to"),
             Event::Heard {} => self.heard += 1,
+            Event::Rang { at } => self.rang.push(*at),
+            Event::Loaded { ballast } => self.ballast.clone_from(ballast),
         }
     }
 
-    fn reply(&self) -> (u64, u64) {
-        (self.count, self.heard)
+    fn reply(&self) -> Shown {
+        Shown { count: self.count, heard: self.heard, rang: self.rang.clone() }
     }
 
     fn heard(&self, answer: &Answer) -> Option<Command> {
@@ -76,130 +114,51 @@ impl Aggregate for Counter {
     }
 }
 
-/// All in one home, so in one shard: neighbours as close as they get.
+/// A counter in the home all tests share: neighbours as close as they get.
 fn at(id: u128) -> Entity<Counter> {
     Entity::new(Home { kind: HomeKind::Tenant, id: 1 }, id)
 }
 
-struct World {
-    node: Node,
-    clock: Clock,
-    /// Kept as long as the node lives.
-    _directory: tempfile::TempDir,
+/// A counter in a home of its own, so mostly in another shard.
+fn far(id: u128) -> Entity<Counter> {
+    Entity::new(Home { kind: HomeKind::Tenant, id }, id)
 }
 
-impl World {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::driven(NOON);
-        let (journal, opened) = EmbeddedJournal::open(&directory.path().join("journal"), 1 << 20).unwrap();
-        let keyring =
-            Arc::new(Keyring::open(&directory.path().join("keyring"), &MasterKey::new([3; 32])).unwrap());
-        let tier = directory.path().join("tier");
-        let (tier, _) = SledTier::open(&tier, 1 << 23, Arc::clone(&keyring), opened.last).unwrap();
-        let tier = Arc::new(tier);
-        let parts = Parts {
-            journal: Arc::new(journal),
-            snapshots: Arc::<SledTier>::clone(&tier),
-            read_model: tier,
-            keyring,
-            clock: clock.clone(),
-            limits: Limits::default(),
+/// How much each counter has counted.
+#[derive(Debug)]
+struct Totals;
+
+/// Homes whose next third event breaks [`Totals`].
+static BREAKING: Mutex<Option<HashSet<u128>>> = Mutex::new(None);
+
+impl Totals {
+    fn break_once_in(home: u128) {
+        BREAKING.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().insert(home);
+    }
+}
+
+impl Projection for Totals {
+    const NAME: &'static str = "totals";
+
+    async fn project(event: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
+        let Some(Event::Added {}) = event.of::<Counter>() else {
+            return Ok(());
         };
-        let node = Node::start(parts, vec![Service::new("test").aggregate::<Counter>()]).await.unwrap();
-        Self { node, clock, _directory: directory }
-    }
-
-    async fn ask(&self, id: u128, key: Option<u128>, command: Command) -> Result<(u64, u64), Refused<Never>> {
-        let deadline = self.clock.now().after(Duration::from_secs(3600));
-        let asking = Asking { asker: 1, key, trace: 0, deadline };
-        self.node.ask(&asking, at(id), command).await.map(|answered| answered.reply)
-    }
-
-    async fn read(&self, id: u128) -> Result<(u64, u64), Refused<Never>> {
-        let deadline = self.clock.now().after(Duration::from_secs(3600));
-        self.node.read(&Asking { asker: 1, key: None, trace: 0, deadline }, at(id)).await
-    }
-
-    /// Lets the clock run until it is as wanted.
-    async fn until<F: Future<Output = bool>>(&self, step: Duration, mut is_so: impl FnMut() -> F) {
-        for _ in 0..2_000 {
-            if is_so().await {
-                return;
-            }
-            self.clock.advance(step);
-            // Real time passes too: storage and tasks do not run on the clock.
-            tokio::time::timeout(Duration::from_millis(5), std::future::pending::<()>()).await.unwrap_err();
-        }
-        panic!("never as wanted");
-    }
-
-    async fn status(&self, id: u128) -> String {
-        let view = self.node.inspect(Counter::KIND.service, at(id).reference()).await.unwrap();
-        view.status
+        let key = event.id.to_be_bytes();
+        let total = rows.get::<u64>(&key).await?.unwrap_or_default() + 1;
+        rows.put(&key, event.home, &total)?;
+        let mut breaking = BREAKING.lock().unwrap_or_else(PoisonError::into_inner);
+        let breaks = total == 3 && breaking.get_or_insert_default().remove(&event.home.id);
+        drop(breaking);
+        assert!(!breaks, "told to");
+        Ok(())
     }
 }
 
-#[tokio::test]
-async fn a_panic_in_decide_is_a_fault_and_leaves_everything_as_it_was() {
-    let world = World::new().await;
-    world.ask(1, None, Command::Add).await.unwrap();
-    assert!(matches!(world.ask(1, None, Command::PanicInDecide).await, Err(Refused::Fault)));
-    assert_eq!(world.ask(1, None, Command::Add).await.unwrap(), (2, 0));
-    assert_eq!(world.node.counts()[0].restarts, 0);
+fn services() -> Vec<Service> {
+    vec![Service::new("test").aggregate::<Counter>().projection::<Totals>()]
 }
 
-#[tokio::test]
-async fn an_entity_that_keeps_crashing_is_quarantined_alone_until_it_is_released() {
-    let world = World::new().await;
-    world.ask(1, None, Command::Add).await.unwrap();
-    for _ in 0..4 {
-        // After its pause it starts again, with what was durable, and crashes again.
-        world
-            .until(Duration::from_millis(100), || async {
-                let broken = world.ask(1, None, Command::PanicInEvolve).await;
-                !matches!(broken, Err(Refused::Unavailable(Unavailable::Restarting)))
-            })
-            .await;
-        world
-            .until(Duration::ZERO, || async {
-                ["restarting", "quarantined"].contains(&world.status(1).await.as_str())
-            })
-            .await;
-    }
-
-    assert_eq!(world.status(1).await, "quarantined");
-    assert!(matches!(world.read(1).await, Err(Refused::Unavailable(Unavailable::Quarantined))));
-    assert_eq!(world.ask(2, None, Command::Add).await.unwrap(), (1, 0), "its neighbour does not notice");
-
-    // What is meant for it waits, and arrives once when it is back.
-    world.ask(2, None, Command::Tell(1)).await.unwrap();
-    world.until(Duration::ZERO, || async { world.node.effects_under_way() == 1 }).await;
-    assert!(world.node.release(Counter::KIND.service, at(1).reference()).await);
-    world.until(Duration::from_secs(1), || async { world.read(2).await.unwrap() == (1, 1) }).await;
-    assert_eq!(world.read(1).await.unwrap(), (2, 0));
-}
-
-#[tokio::test]
-async fn an_idle_entity_leaves_and_comes_back_as_it_was_with_its_replies() {
-    let world = World::new().await;
-    assert_eq!(world.ask(1, Some(7), Command::Add).await.unwrap(), (1, 0));
-    world.ask(1, None, Command::Add).await.unwrap();
-
-    world.until(Duration::from_secs(30), || async { world.node.counts()[0].hot == 0 }).await;
-
-    assert_eq!(world.ask(1, Some(7), Command::Add).await.unwrap(), (1, 0), "the first reply again");
-    assert!(matches!(world.ask(1, Some(7), Command::Tell(2)).await, Err(Refused::KeyReused)));
-    assert_eq!(world.read(1).await.unwrap(), (2, 0));
-    assert_eq!(world.node.counts()[0].activations, 2);
-}
-
-#[tokio::test]
-async fn a_command_past_its_deadline_is_dropped_before_it_is_decided() {
-    let world = World::new().await;
-    world.ask(1, None, Command::Add).await.unwrap();
-    let late = Asking { asker: 1, key: None, trace: 0, deadline: NOON };
-    world.clock.advance(Duration::from_secs(1));
-    assert!(matches!(world.node.ask(&late, at(1), Command::Add).await, Err(Refused::Unavailable(_))));
-    assert_eq!(world.read(1).await.unwrap(), (1, 0));
+async fn world() -> World {
+    World::new(services).await
 }

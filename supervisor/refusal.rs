@@ -1,6 +1,6 @@
 //! The three kinds of failure: the domain's no, try again, and a bug.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 /// Why a command was not answered with a reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,12 +11,25 @@ pub enum Refused<R> {
     /// The same idempotency key was used with another command.
     #[error("the idempotency key was used with another command")]
     KeyReused,
+    /// The same command made its entity panic again and again: it is refused for an hour, nothing changed.
+    #[error("the command keeps failing")]
+    Poison,
     /// Try again.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// A bug or broken data; logged where it happened, under the trace of the command.
     #[error("the command met a fault")]
     Fault,
+}
+
+impl<R> Refused<R> {
+    /// The same, of a read: it decides nothing, so the domain does not refuse it.
+    pub(crate) fn of_a_read(self) -> Refused<Infallible> {
+        match self {
+            Self::Unavailable(why) => Refused::Unavailable(why),
+            Self::Rejected(_) | Self::KeyReused | Self::Poison | Self::Fault => Refused::Fault,
+        }
+    }
 }
 
 /// Why to try again, and when.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use prognet_storage::{Name, ShardId, journal::AppendError};
@@ -10,11 +11,15 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use crate::{
+    Timestamp,
     entity::EntityHost,
-    permits::Queue,
+    permits::{Homes, Queue},
     runtime::Runtime,
-    shard::{Shard, ShardHandle, ShardStart},
+    shard::{REOPEN, Shard, ShardHandle, ShardStart},
 };
+
+/// How long a shard that was started afresh is not again: starting it more often would heal nothing.
+const REOPEN_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// What a region's mailbox takes.
 pub(crate) enum RegionMessage {
@@ -34,7 +39,6 @@ pub(crate) struct RegionStart {
     pub(crate) service: Name,
     pub(crate) kinds: Arc<HashMap<Name, Arc<dyn EntityHost>>>,
     pub(crate) shards: Shards,
-    pub(crate) resident: Queue,
 }
 
 pub(crate) struct Region;
@@ -42,6 +46,8 @@ pub(crate) struct Region;
 pub(crate) struct Running {
     start: RegionStart,
     by_actor: HashMap<ActorId, u16>,
+    /// Shards that were started afresh because of crashes, and when.
+    reopened: HashMap<u16, Timestamp>,
 }
 
 impl Actor for Region {
@@ -54,7 +60,7 @@ impl Actor for Region {
         _: ActorRef<RegionMessage>,
         start: RegionStart,
     ) -> Result<Running, ActorProcessingErr> {
-        Ok(Running { start, by_actor: HashMap::new() })
+        Ok(Running { start, by_actor: HashMap::new(), reopened: HashMap::new() })
     }
 
     async fn handle(
@@ -80,7 +86,12 @@ impl Actor for Region {
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorTerminated(actor, _, _) => running.ended(actor.get_id()),
+            SupervisionEvent::ActorTerminated(actor, _, why) => {
+                let number = running.ended(actor.get_id());
+                if let (Some(number), Some(REOPEN)) = (number, why.as_deref()) {
+                    running.reopened.insert(number, running.start.runtime.clock.now());
+                }
+            }
             SupervisionEvent::ActorFailed(actor, error) => {
                 tracing::error!(service = %running.start.service, error = %error, "a shard crashed; its next use starts it again");
                 running.ended(actor.get_id());
@@ -100,12 +111,14 @@ impl Running {
         number: u16,
         myself: &ActorRef<RegionMessage>,
     ) -> Result<Result<ShardHandle, AppendError>, ActorProcessingErr> {
-        let RegionStart { runtime, service, kinds, shards, resident } = &self.start;
+        let RegionStart { runtime, service, kinds, shards } = &self.start;
         let shard = ShardId { service: *service, number };
         let epoch = match runtime.journal.claim(shard).await {
             Ok(claim) => claim.epoch,
             Err(error) => return Ok(Err(error)),
         };
+        let reopened = self.reopened.get(&number);
+        let may_reopen = reopened.is_none_or(|at| runtime.clock.now().since(*at) >= REOPEN_AGAIN);
         let hot = Arc::default();
         let start = ShardStart {
             runtime: Arc::clone(runtime),
@@ -113,22 +126,23 @@ impl Running {
             epoch,
             kinds: Arc::clone(kinds),
             hot: Arc::clone(&hot),
-            resident: Arc::clone(resident),
+            may_reopen,
         };
         let (actor, _) = Shard::spawn_linked(None, Shard, start, myself.get_cell()).await?;
         self.by_actor.insert(actor.get_id(), number);
-        let handle = ShardHandle { actor, hot, waiting: Queue::default() };
+        let handle = ShardHandle { actor, hot, waiting: Queue::default(), homes: Homes::default(), epoch };
         if let Ok(mut shards) = shards.write() {
             shards.insert(number, handle.clone());
         }
         Ok(Ok(handle))
     }
 
-    fn ended(&mut self, actor: ActorId) {
-        if let Some(number) = self.by_actor.remove(&actor)
-            && let Ok(mut shards) = self.start.shards.write()
-        {
+    /// A shard has ended: its next use starts it.
+    fn ended(&mut self, actor: ActorId) -> Option<u16> {
+        let number = self.by_actor.remove(&actor)?;
+        if let Ok(mut shards) = self.start.shards.write() {
             shards.remove(&number);
         }
+        Some(number)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use prognet_storage::EntityRef;
+
 use crate::{Timestamp, limits::Limits};
 
 /// The crashes of one entity that still count.
@@ -32,6 +34,32 @@ impl Crashes {
     }
 }
 
+impl Crashes {
+    /// Crashes that still count.
+    pub(crate) fn count(&self, now: Timestamp, limits: &Limits) -> usize {
+        self.times.iter().filter(|time| now.since(**time) <= limits.restart_window).count()
+    }
+}
+
+/// The crashes in one shard: many entities failing at once are the shard's or the build's illness, not theirs.
+#[derive(Debug, Default)]
+pub(crate) struct ShardCrashes {
+    recent: VecDeque<(Timestamp, EntityRef)>,
+}
+
+impl ShardCrashes {
+    /// Counts a crash; says whether it is past the shard's intensity, and then counts from zero.
+    pub(crate) fn crashed(&mut self, entity: EntityRef, now: Timestamp, limits: &Limits) -> bool {
+        self.recent.retain(|(time, other)| now.since(*time) <= limits.shard_window && *other != entity);
+        self.recent.push_back((now, entity));
+        let is_past = self.recent.len() >= limits.shard_intensity;
+        if is_past {
+            self.recent.clear();
+        }
+        is_past
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -46,6 +74,26 @@ mod tests {
         assert_eq!(crashes.crashed(NOON, &limits), Verdict::Restart(NOON.after(Duration::from_millis(400))));
         assert_eq!(crashes.crashed(NOON, &limits), Verdict::Restart(NOON.after(Duration::from_millis(800))));
         assert_eq!(crashes.crashed(NOON, &limits), Verdict::Quarantine);
+    }
+
+    #[test]
+    fn ten_entities_in_ten_seconds_are_past_a_shards_intensity_and_one_ten_times_is_not() {
+        let (mut crashes, limits) = (ShardCrashes::default(), Limits::default());
+        let home = prognet_storage::Home { kind: prognet_storage::HomeKind::Tenant, id: 1 };
+        let entity = |id| EntityRef { home, kind: prognet_storage::Name::new("tenant"), id };
+        for _ in 0..20 {
+            assert!(!crashes.crashed(entity(1), NOON, &limits));
+        }
+        for id in 2..10 {
+            assert!(!crashes.crashed(entity(id), NOON, &limits));
+        }
+        assert!(
+            !crashes.crashed(entity(10), NOON.after(Duration::from_secs(11)), &limits),
+            "the others are past"
+        );
+        for id in 11..20 {
+            assert_eq!(crashes.crashed(entity(id), NOON.after(Duration::from_secs(12)), &limits), id == 19);
+        }
     }
 
     #[test]

@@ -91,6 +91,7 @@ impl Doors {
         let permit = Permit::take([
             (&self.waiting, limits.node_queue, "node"),
             (&shard.waiting, limits.shard_queue, "shard"),
+            (&shard.homes.of(entity.home), limits.home_queue, "home"),
             (waiting, limits.entity_queue, "entity"),
         ])?;
         pass_on(&shard, hot, entity, message(permit));

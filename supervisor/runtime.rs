@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use prognet_storage::{Journal, ReadModel, Snapshots, journal::Limit, keyring::Keyring};
 
-use crate::{clock::Clock, limits::Limits};
+use crate::{clock::Clock, limits::Limits, poison::Poison, residency::Residency};
 
 /// See the module.
 pub(crate) struct Runtime {
@@ -14,6 +14,8 @@ pub(crate) struct Runtime {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) clock: Clock,
     pub(crate) limits: Limits,
+    pub(crate) poison: Poison,
+    pub(crate) residency: Residency,
     /// How much of the journal is read at once.
     pub(crate) page: Limit,
     pub(crate) tasks: Tasks,

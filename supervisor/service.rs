@@ -5,9 +5,12 @@ use std::sync::Arc;
 use prognet_storage::Name;
 
 use crate::{
-    Aggregate, Projection,
+    Aggregate, Projection, Reader,
     entity::{EntityHost, Host},
-    readers::{ProjectionHost, Projector},
+    readers::{
+        outward::{Outward, ReaderHost},
+        projections::{ProjectionHost, Projector},
+    },
 };
 
 /// What a domain folder returns.
@@ -16,13 +19,14 @@ pub struct Service {
     pub(crate) name: Name,
     pub(crate) kinds: Vec<Arc<dyn EntityHost>>,
     pub(crate) projections: Vec<Arc<dyn ProjectionHost>>,
+    pub(crate) readers: Vec<Arc<dyn ReaderHost>>,
 }
 
 impl Service {
     /// A service without contents.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
-        Self { name: Name::new(name), kinds: Vec::new(), projections: Vec::new() }
+        Self { name: Name::new(name), kinds: Vec::new(), projections: Vec::new(), readers: Vec::new() }
     }
 
     /// Hosts an aggregate.
@@ -42,6 +46,13 @@ impl Service {
     #[must_use]
     pub fn projection<P: Projection>(mut self) -> Self {
         self.projections.push(Arc::new(Projector::<P>::default()));
+        self
+    }
+
+    /// Runs a reader with effects outside.
+    #[must_use]
+    pub fn reader<R: Reader>(mut self, reader: R) -> Self {
+        self.readers.push(Arc::new(Outward(reader)));
         self
     }
 }

@@ -26,8 +26,8 @@ use tokio::sync::oneshot;
 use crate::{
     Timestamp, Unavailable,
     entity::{EntityHost, Message, Shell},
-    permits::Queue,
-    restart::{Crashes, Verdict},
+    permits::{Homes, Queue},
+    restart::{Crashes, ShardCrashes, Verdict},
     runtime::Runtime,
 };
 
@@ -41,6 +41,8 @@ pub(crate) enum ShardMessage {
     NotStarted(ActorId, String),
     /// Somebody newer owns the shard.
     Fenced,
+    /// Make an entity leave: the node needs its room.
+    Passivate(EntityRef),
     /// Look for entities that idle.
     Tick,
     /// Let an entity out of quarantine; says whether it was in.
@@ -55,6 +57,8 @@ impl ractor::Message for ShardMessage {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) word: &'static str,
+    /// Crashes that still count.
+    pub(crate) restarts: usize,
     pub(crate) error: Option<String>,
 }
 
@@ -64,6 +68,9 @@ pub(crate) struct ShardHandle {
     pub(crate) actor: ActorRef<ShardMessage>,
     pub(crate) hot: Arc<RwLock<HashMap<EntityRef, HotEntity>>>,
     pub(crate) waiting: Queue,
+    pub(crate) homes: Homes,
+    /// What it appends under.
+    pub(crate) epoch: Epoch,
 }
 
 /// An entity that takes commands.
@@ -80,9 +87,12 @@ pub(crate) struct ShardStart {
     pub(crate) epoch: Epoch,
     pub(crate) kinds: Arc<HashMap<Name, Arc<dyn EntityHost>>>,
     pub(crate) hot: Arc<RwLock<HashMap<EntityRef, HotEntity>>>,
-    /// Entities hot on the whole node.
-    pub(crate) resident: Queue,
+    /// Whether many crashes at once may make it start afresh: only once in a while.
+    pub(crate) may_reopen: bool,
 }
+
+/// Why a shard stops that is to start afresh.
+pub(crate) const REOPEN: &str = "too many entities crash";
 
 pub(crate) struct Shard;
 
@@ -91,6 +101,7 @@ pub(crate) struct Slots {
     slots: HashMap<EntityRef, Slot>,
     by_actor: HashMap<ActorId, EntityRef>,
     crashes: HashMap<EntityRef, Crashes>,
+    shard_crashes: ShardCrashes,
 }
 
 enum Slot {
@@ -133,7 +144,13 @@ impl Actor for Shard {
                 }
             }
         });
-        Ok(Slots { start, slots: HashMap::new(), by_actor: HashMap::new(), crashes: HashMap::new() })
+        Ok(Slots {
+            start,
+            slots: HashMap::new(),
+            by_actor: HashMap::new(),
+            crashes: HashMap::new(),
+            shard_crashes: ShardCrashes::default(),
+        })
     }
 
     async fn handle(
@@ -150,6 +167,7 @@ impl Actor for Shard {
                 tracing::warn!(shard = %slots.start.shard, "fenced: stepping down from shard {}", slots.start.shard);
                 myself.stop(Some("fenced".to_owned()));
             }
+            ShardMessage::Passivate(entity) => slots.passivate(entity),
             ShardMessage::Tick => slots.passivate_idle(),
             ShardMessage::Release(entity, released) => drop(released.send(slots.release(entity))),
             ShardMessage::Status(entity, status) => drop(status.send(slots.status(entity))),
@@ -223,6 +241,13 @@ impl Slots {
                 host.counters().activations.fetch_add(1, Ordering::Relaxed);
                 host.counters().hot.fetch_add(1, Ordering::Relaxed);
                 self.by_actor.insert(actor.get_id(), entity);
+                runtime.residency.enter(
+                    actor.get_id(),
+                    entity,
+                    myself.clone(),
+                    Arc::clone(&used),
+                    &runtime.limits,
+                );
                 if let Err(MessagingErr::SendErr(message)) = actor.cast(message) {
                     message.refuse(Unavailable::Restarting);
                 }
@@ -231,9 +256,6 @@ impl Slots {
                     table.insert(entity, hot);
                 }
                 self.slots.insert(entity, Slot::Hot { actor, used });
-                if self.start.resident.fetch_add(1, Ordering::Relaxed) >= runtime.limits.resident {
-                    self.passivate_oldest(entity);
-                }
             }
             Err(error) => {
                 tracing::error!(entity = %entity, error = &error as &dyn std::error::Error, "failed to start an entity");
@@ -285,31 +307,12 @@ impl Slots {
         }
     }
 
-    /// Makes room: the entity of this shard that was not used for longest goes.
-    fn passivate_oldest(&mut self, but: EntityRef) {
-        let oldest = self
-            .slots
-            .iter()
-            .filter_map(|(entity, slot)| match slot {
-                Slot::Hot { used, .. } if *entity != but => Some((used.load(Ordering::Relaxed), *entity)),
-                Slot::Hot { .. }
-                | Slot::Warm
-                | Slot::Leaving { .. }
-                | Slot::Backoff { .. }
-                | Slot::Quarantined { .. } => None,
-            })
-            .min();
-        if let Some((_, entity)) = oldest {
-            self.passivate(entity);
-        }
-    }
-
     /// An entity's actor has ended, by itself or by a crash.
     fn stopped(&mut self, actor: ActorId, error: Option<String>, myself: &ActorRef<ShardMessage>) {
         let Some(entity) = self.by_actor.remove(&actor) else {
             return;
         };
-        self.start.resident.fetch_sub(1, Ordering::Relaxed);
+        self.start.runtime.residency.leave(actor);
         self.forget_hot(entity);
         let host = self.start.kinds.get(&entity.kind).map(Arc::clone);
         if let Some(host) = &host {
@@ -324,6 +327,7 @@ impl Slots {
         if let Some(error) = error {
             let verdict = self.crashed(entity, &error);
             tracing::error!(entity = %entity, error, ?verdict, "entity {entity} crashed");
+            self.count_crash(entity, myself);
             if let Some(host) = &host {
                 host.counters().restarts.fetch_add(1, Ordering::Relaxed);
                 if verdict == Verdict::Quarantine {
@@ -347,6 +351,21 @@ impl Slots {
         verdict
     }
 
+    /// Past its own intensity the shard starts afresh, once; after that its entities fail each for itself.
+    fn count_crash(&mut self, entity: EntityRef, myself: &ActorRef<ShardMessage>) {
+        let runtime = &self.start.runtime;
+        if !self.shard_crashes.crashed(entity, runtime.clock.now(), &runtime.limits) {
+            return;
+        }
+        let shard = self.start.shard;
+        if self.start.may_reopen {
+            tracing::error!(shard = %shard, "many entities of shard {shard} crash: starting it afresh");
+            myself.stop(Some(REOPEN.to_owned()));
+        } else {
+            tracing::error!(shard = %shard, "many entities of shard {shard} crash again: suspect the build");
+        }
+    }
+
     fn release(&mut self, entity: EntityRef) -> bool {
         let is_quarantined = matches!(self.slots.get(&entity), Some(Slot::Quarantined { .. }));
         if is_quarantined {
@@ -368,7 +387,27 @@ impl Slots {
             Some(Slot::Quarantined { error }) => ("quarantined", Some(error.clone())),
             None => ("cold", None),
         };
-        Status { word, error }
+        let runtime = &self.start.runtime;
+        let crashes = self.crashes.get(&entity);
+        let restarts = crashes.map_or(0, |crashes| crashes.count(runtime.clock.now(), &runtime.limits));
+        Status { word, restarts, error }
+    }
+}
+
+/// A shard that ends takes its entities along: they count no longer.
+impl Drop for Slots {
+    fn drop(&mut self) {
+        for (actor, entity) in &self.by_actor {
+            self.start.runtime.residency.leave(*actor);
+            if let Some(host) = self.start.kinds.get(&entity.kind) {
+                host.counters().hot.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        for (entity, slot) in &self.slots {
+            if let (Slot::Quarantined { .. }, Some(host)) = (slot, self.start.kinds.get(&entity.kind)) {
+                host.counters().quarantined.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 

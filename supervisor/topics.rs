@@ -1,20 +1,28 @@
-//! Live streams: the public events of a tenant or of the platform, from any position on, without gap or repeat.
+//! Live streams: the public events of a home or of the platform, from any position on, without gap or repeat.
 //!
 //! One task walks the durable tail, opens each public event once and shares it with the topic's subscribers.
 //! Whoever is behind reads the journal instead; a subscriber that cannot keep up falls back to that too, so
-//! memory is bounded by the channel and nothing is lost.
+//! memory is bounded by the channel and nothing is lost. The logs of a home's services are merged in the order
+//! in which this node made them durable: an event's cause was durable before it was decided, so it comes first.
+
+mod history;
+mod position;
 
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
-use prognet_storage::{Home, HomeKind, Lsn, Name, Offset, journal::ReadError, journal::Stored};
+use prognet_storage::{Home, Lsn, journal::Stored};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::{Timestamp, Unavailable, readers::recorded, router::Doors, runtime::Runtime};
+pub(crate) use history::history;
+pub use position::Position;
+
+use crate::{Timestamp, Unavailable, readers::recorded, router::Doors};
 
 /// Events a subscriber may be behind before it reads the journal again.
 const BEHIND_MAX: usize = 256;
@@ -32,7 +40,7 @@ pub enum Topic {
 #[derive(Debug, Clone, Serialize)]
 pub struct Published {
     /// Its position in the topic it was read from.
-    pub position: u64,
+    pub position: Position,
     /// What happened, e.g. `tenant.suspended`.
     pub kind: String,
     /// Where.
@@ -54,24 +62,22 @@ pub struct Published {
 pub enum Frame {
     /// An event.
     Event(Arc<Published>),
-    /// Events between these positions are lost to this subscriber: read the state again.
+    /// The cursor it came with lies ahead of everything here, as after the restore of a backup: read the state
+    /// again; events go on from this position.
     Gap {
-        /// The last position it got.
-        from: u64,
-        /// The first it gets again.
-        to: u64,
+        /// Where they go on.
+        to: Position,
     },
 }
 
-/// The service whose log is a home's topic.
-fn service_of(home: Home) -> Name {
-    Name::new(match home.kind {
-        HomeKind::Tenant => "tenancy",
-        HomeKind::Account | HomeKind::Platform => "users",
-    })
+/// A public event and the record it is, shared by all who watch it.
+struct Shared {
+    stored: Arc<Stored>,
+    /// Without a position: each subscriber has its own.
+    event: Published,
 }
 
-type Channels = HashMap<Topic, broadcast::Sender<Arc<Published>>>;
+type Channels = HashMap<Topic, broadcast::Sender<Arc<Shared>>>;
 
 /// The topics somebody watches.
 #[derive(Default)]
@@ -90,12 +96,12 @@ impl Hub {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn subscribe(&self, topic: Topic) -> broadcast::Receiver<Arc<Published>> {
+    fn subscribe(&self, topic: Topic) -> broadcast::Receiver<Arc<Shared>> {
         self.lock().entry(topic).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX)).subscribe()
     }
 
     /// Walks the durable tail and shares what is public, from now on.
-    pub(crate) async fn run(self: Arc<Self>, doors: std::sync::Weak<Doors>) {
+    pub(crate) async fn run(self: Arc<Self>, doors: Weak<Doors>) {
         let Some(runtime) = doors.upgrade().map(|doors| Arc::clone(doors.runtime())) else {
             return;
         };
@@ -117,49 +123,43 @@ impl Hub {
             };
             after = last.lsn;
             let Some(doors) = doors.upgrade() else { return };
-            for stored in &page {
-                self.share(stored, &doors);
+            for stored in page {
+                self.share(&stored, &doors);
             }
         }
     }
 
-    fn share(&self, stored: &Stored, doors: &Doors) {
+    fn share(&self, stored: &Arc<Stored>, doors: &Doors) {
         let mut channels = self.lock();
-        if channels.is_empty() {
+        let topics = [Topic::System, Topic::Home(stored.record.entity.home)];
+        let is_watched = |channel: &broadcast::Sender<_>| channel.receiver_count() > 0;
+        for topic in topics {
+            if channels.get(&topic).is_some_and(|channel| !is_watched(channel)) {
+                channels.remove(&topic);
+            }
+        }
+        let watched: Vec<_> = topics.iter().filter_map(|topic| channels.get(topic)).collect();
+        if watched.is_empty() {
             return;
         }
-        for topic in [Topic::System, Topic::Home(stored.record.entity.home)] {
-            let Some(channel) = channels.get(&topic) else {
-                continue;
-            };
-            if channel.receiver_count() == 0 {
-                channels.remove(&topic);
-                continue;
-            }
-            if let Some(published) = published(stored, topic, doors) {
-                // Nobody listening any more is fine: the next event removes the channel.
-                drop(channel.send(Arc::new(published)));
-            }
+        let Some(event) = published(stored, doors) else {
+            return;
+        };
+        let shared = Arc::new(Shared { stored: Arc::clone(stored), event });
+        for channel in watched {
+            // Nobody listening any more is fine: the next event removes the channel.
+            drop(channel.send(Arc::clone(&shared)));
         }
     }
 }
 
-/// The event as its topic shows it, if it is public and of this topic.
-fn published(stored: &Stored, topic: Topic, doors: &Doors) -> Option<Published> {
-    let position = match topic {
-        Topic::System => stored.lsn.0,
-        Topic::Home(home)
-            if home == stored.record.entity.home && stored.shard.service == service_of(home) =>
-        {
-            stored.offset.0
-        }
-        Topic::Home(_) => return None,
-    };
+/// The event as the public sees it, if it does, without a position.
+fn published(stored: &Stored, doors: &Doors) -> Option<Published> {
     let host = doors.services.get(&stored.shard.service)?.kinds.get(&stored.record.entity.kind)?;
     let event = recorded(doors.runtime(), stored).ok().flatten()?;
     let data = host.publish(&event)?;
     Some(Published {
-        position,
+        position: Position::default(),
         kind: format!("{}.{}", event.kind, event.name),
         home: event.home,
         id: event.id,
@@ -170,44 +170,26 @@ fn published(stored: &Stored, topic: Topic, doors: &Doors) -> Option<Published> 
     })
 }
 
-/// Public events of a topic after a position, and where to read on.
-pub(crate) struct History {
-    pub(crate) events: Vec<Published>,
-    pub(crate) read_to: u64,
-    pub(crate) is_at_end: bool,
-}
-
-/// Reads one page of the journal.
-pub(crate) async fn history(doors: &Doors, topic: Topic, after: u64) -> Result<History, Unavailable> {
-    let runtime: &Runtime = doors.runtime();
-    let page = match topic {
-        Topic::System => runtime.journal.walk(Lsn(after), runtime.page).await,
-        Topic::Home(home) => {
-            runtime.journal.read_home(service_of(home), home, Offset(after), runtime.page).await
-        }
-    };
-    let page = page.map_err(|error: ReadError| {
-        tracing::error!(error = &error as &dyn std::error::Error, "failed to read a topic's history");
-        Unavailable::NotWritten
-    })?;
-    let read_to = page.last().map_or(after, |stored| match topic {
-        Topic::System => stored.lsn.0,
-        Topic::Home(_) => stored.offset.0,
-    });
-    let events = page.iter().filter_map(|stored| published(stored, topic, doors)).collect();
-    Ok(History { events, read_to, is_at_end: page.is_empty() })
-}
-
 /// A subscriber's place in a topic.
 pub struct Subscription {
     doors: Arc<Doors>,
     hub: Arc<Hub>,
     topic: Topic,
-    live: broadcast::Receiver<Arc<Published>>,
-    /// The last position seen; none if it began with what comes next and nothing came yet.
-    position: Option<u64>,
-    catching_up: bool,
+    live: broadcast::Receiver<Arc<Shared>>,
+    begin: Begin,
+    /// The last position seen.
+    position: Position,
+    is_catching_up: bool,
     ready: VecDeque<Published>,
+}
+
+/// Where a subscription begins, until it has begun.
+enum Begin {
+    /// With what comes after this record of the node.
+    Since(Lsn),
+    /// After a position that somebody brought along.
+    After,
+    Begun,
 }
 
 impl fmt::Debug for Subscription {
@@ -220,60 +202,78 @@ impl fmt::Debug for Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(doors: Arc<Doors>, hub: Arc<Hub>, topic: Topic, after: Option<u64>) -> Self {
+    pub(crate) fn new(doors: Arc<Doors>, hub: Arc<Hub>, topic: Topic, after: Option<Position>) -> Self {
         // First listen, then read: what is written in between comes twice, and is dropped once.
         let live = hub.subscribe(topic);
-        Self {
-            doors,
-            hub,
-            topic,
-            live,
-            position: after,
-            catching_up: after.is_some(),
-            ready: VecDeque::new(),
-        }
+        let durable = *doors.runtime().journal.durable().borrow();
+        let begin = if after.is_some() { Begin::After } else { Begin::Since(durable) };
+        let is_catching_up = after.is_some();
+        let position = after.unwrap_or_default();
+        Self { doors, hub, topic, live, begin, position, is_catching_up, ready: VecDeque::new() }
     }
 
     /// The next frame; `None` once the node stops.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                self.position = Some(event.position);
+                self.position = event.position.clone();
                 return Some(Frame::Event(Arc::new(event)));
             }
-            if self.catching_up {
+            match self.begin().await {
+                Ok(None) => {}
+                Ok(Some(gap)) => return Some(gap),
+                Err(_) => {
+                    self.doors.runtime().clock.sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            }
+            if self.is_catching_up {
                 self.catch_up().await;
                 continue;
             }
             match self.live.recv().await {
-                Ok(event) if self.position.is_some_and(|seen| event.position <= seen) => {}
-                Ok(event) => {
-                    self.position = Some(event.position);
-                    return Some(Frame::Event(event));
+                Ok(shared) => {
+                    if self.position.advance(self.topic, &shared.stored) {
+                        let event = Published { position: self.position.clone(), ..shared.event.clone() };
+                        return Some(Frame::Event(Arc::new(event)));
+                    }
                 }
-                Err(broadcast::error::RecvError::Lagged(_)) if self.position.is_some() => {
+                Err(broadcast::error::RecvError::Lagged(_)) => {
                     self.live = self.hub.subscribe(self.topic);
-                    self.catching_up = true;
-                }
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    return Some(Frame::Gap { from: 0, to: missed });
+                    self.is_catching_up = true;
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
     }
 
+    /// Finds out where it begins, once; a gap if the position it came with is not of this log.
+    async fn begin(&mut self) -> Result<Option<Frame>, Unavailable> {
+        match self.begin {
+            Begin::Begun => return Ok(None),
+            Begin::Since(lsn) => self.position = history::position_at(&self.doors, self.topic, lsn).await?,
+            Begin::After => {
+                let end = history::position_at(&self.doors, self.topic, Lsn(u64::MAX)).await?;
+                if !self.position.is_within(&end) {
+                    self.begin = Begin::Begun;
+                    self.is_catching_up = false;
+                    self.position = end.clone();
+                    return Ok(Some(Frame::Gap { to: end }));
+                }
+            }
+        }
+        self.begin = Begin::Begun;
+        Ok(None)
+    }
+
     async fn catch_up(&mut self) {
-        let after = self.position.unwrap_or(0);
-        match history(&self.doors, self.topic, after).await {
+        match history(&self.doors, self.topic, &self.position).await {
             Ok(page) => {
-                self.position = Some(page.read_to);
-                self.catching_up = !page.is_at_end;
+                self.position = page.read_to;
+                self.is_catching_up = !page.is_at_end;
                 self.ready = page.events.into();
             }
-            Err(_) => {
-                self.doors.runtime().clock.sleep(std::time::Duration::from_secs(1)).await;
-            }
+            Err(_) => self.doors.runtime().clock.sleep(Duration::from_secs(1)).await,
         }
     }
 }

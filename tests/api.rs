@@ -159,7 +159,7 @@ async fn bad_input_is_refused_by_name_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_request_without_the_operators_token_is_refused() {
+async fn a_request_without_a_token_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());
     for path in ["/v1/tenants", "/v1/live/sse?topic=system"] {
@@ -167,9 +167,6 @@ async fn a_request_without_the_operators_token_is_refused() {
         let wrong = node.stranger(Method::GET, path).bearer_auth("0".repeat(64));
         reply(wrong).await.unwrap().problem(401, "auth/token");
     }
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(data.path().join("operator.token")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[tokio::test]

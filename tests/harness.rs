@@ -1,4 +1,4 @@
-//! A node as its users meet it: a process with a data directory, two doors, and a token in a file.
+//! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
 use std::{
     io::{BufRead, BufReader},
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
@@ -14,11 +15,15 @@ use serde_json::{Value, json};
 pub(crate) struct Node {
     process: Child,
     data: PathBuf,
+    settings: Vec<(String, String)>,
     url: String,
     management: String,
-    token: String,
+    tokens: Option<Tokens>,
     client: reqwest::Client,
 }
+
+/// The first admin of every node here.
+pub(crate) const ADMIN: (&str, &str) = ("ada@example.org", "correct horse battery");
 
 /// What came back.
 #[derive(Debug)]
@@ -48,12 +53,49 @@ impl Reply {
 }
 
 impl Node {
-    /// Starts one on a data directory, new or used; ports are the system's choice.
+    /// Starts one on a data directory, new or used; ports are the system's choice; the admin is signed in.
     pub(crate) fn start(data: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_prognet"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
+        Self::with(data, &[])
+    }
+
+    /// The same, with settings.
+    pub(crate) fn with(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::at(data, "127.0.0.1:0", settings)
+    }
+
+    fn at(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+        let mut node = Self::run(data, listen, settings);
+        node.tokens = Some(aside(admin(&node.client, &node.url, data)));
+        node
+    }
+
+    /// The same, on a disk where no file grows beyond so many bytes.
+    pub(crate) fn on_a_small_disk(data: &Path, file_bytes: u64) -> Self {
+        let mut command = Command::new("sh");
+        let blocks = (file_bytes / 512).to_string();
+        command.args(["-c", "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$0\" \"$@\""]);
+        command.args([env!("CARGO_BIN_EXE_prognet"), &blocks]);
+        let mut node = Self::run_as(command, data, "127.0.0.1:0", &[]);
+        node.tokens = Some(aside(admin(&node.client, &node.url, data)));
+        node
+    }
+
+    /// One without an admin.
+    pub(crate) fn empty(data: &Path) -> Self {
+        Self::run(data, "127.0.0.1:0", &[])
+    }
+
+    fn run(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+        Self::run_as(Command::new(env!("CARGO_BIN_EXE_prognet")), data, listen, settings)
+    }
+
+    fn run_as(mut command: Command, data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+        let mut process = command
+            .args(["serve", "--listen", listen, "--management", "127.0.0.1:0", "--data"])
             .arg(data)
-            .env("PROGNET_LOG", "warn")
+            .env("PROGNET_LOG_FILTER", "warn")
+            .envs(settings.iter().copied())
+            .stderr(log(data))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -63,16 +105,35 @@ impl Node {
             line.strip_prefix(word).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
         };
         let (url, management) = (address("listening"), address("management"));
-        let token = std::fs::read_to_string(data.join("operator.token")).unwrap().trim().to_owned();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { process, data: data.to_owned(), url, management, token, client }
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { process, data: data.to_owned(), settings, url, management, tokens: None, client }
+    }
+
+    /// The admin's tokens.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        self.tokens.as_ref().expect("nobody is signed in on an empty node")
+    }
+
+    /// Where the API is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// kill -9, and start again on the same data.
     pub(crate) fn kill_and_restart(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        Self::start(&self.data)
+        let settings: Vec<_> =
+            self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Self::with(&self.data, &settings)
+    }
+
+    /// The same, behind the same door, as those expect who hold a URL of it.
+    pub(crate) fn kill_and_restart_in_place(mut self) -> Self {
+        self.kill();
+        Self::at(&self.data, self.url.trim_start_matches("http://"), &[])
     }
 
     /// SIGTERM; returns the exit code.
@@ -87,9 +148,9 @@ impl Node {
         self.process.wait().unwrap();
     }
 
-    /// A request builder with the operator's token.
+    /// A request builder with the admin's token.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.tokens().access_token)
     }
 
     /// A request builder without a token.
@@ -103,6 +164,27 @@ impl Node {
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
         reply(self.request(Method::POST, path).json(&body)).await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
+        reply(self.request(Method::DELETE, path)).await.unwrap()
+    }
+
+    /// Asks again until it is refused.
+    pub(crate) async fn until_refused(&self, path: &str) -> Reply {
+        for _ in 0..600 {
+            let answer = self.get(path).await;
+            if !answer.status.is_success() {
+                return answer;
+            }
+            pause().await;
+        }
+        panic!("never refused")
+    }
+
+    /// Lets the node's clock move on.
+    pub(crate) async fn a_moment_later(&self) {
+        pause().await;
     }
 
     pub(crate) async fn managed(&self, path: &str) -> (StatusCode, String) {
@@ -135,6 +217,47 @@ impl Drop for Node {
         drop(self.process.kill());
         drop(self.process.wait());
     }
+}
+
+/// Where a node's log goes: behind what it said before, beside its data.
+fn log(data: &Path) -> std::fs::File {
+    std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).unwrap()
+}
+
+/// Makes the first admin with the setup link, unless there is one, and signs them in.
+async fn admin(client: &reqwest::Client, url: &str, data: &Path) -> Tokens {
+    let (email, password) = ADMIN;
+    if let Ok(link) = std::fs::read_to_string(data.join("setup.link")) {
+        let token = link.trim().rsplit_once("token=").unwrap().1;
+        let body = json!({ "token": token, "email": email, "password": password, "name": "Ada" });
+        let made = reply(client.post(format!("{url}/v1/setup")).json(&body)).await.unwrap();
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+    let body = json!({ "email": email, "password": password });
+    let signed_in = reply(client.post(format!("{url}/v1/sessions")).json(&body)).await.unwrap();
+    serde_json::from_value(signed_in.ok()).unwrap()
+}
+
+/// Waits for a future from code that is not async, whatever runtime it is on.
+fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
+    std::thread::scope(|scope| {
+        let work = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(work)
+        });
+        work.join().unwrap()
+    })
+}
+
+/// Looks again until it is so.
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        pause().await;
+    }
+    panic!("it never was so")
 }
 
 /// Between two looks at a condition.

@@ -9,6 +9,13 @@
 )]
 
 mod api;
+mod auth;
+mod backup;
+mod cli;
+mod config;
+mod disk;
 mod durability;
 mod harness;
+mod logs;
+mod readme;
 mod tidy;

@@ -1,13 +1,24 @@
 //! The repository keeps its own rules.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Who may use whom; no other arrow exists.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "Cargo.toml",
-        &["prognet-actors", "prognet-http", "prognet-storage", "prognet-supervisor", "prognet-sdk"],
+        &[
+            "prognet-actors",
+            "prognet-config",
+            "prognet-http",
+            "prognet-storage",
+            "prognet-supervisor",
+            "prognet-sdk",
+        ],
     ),
+    ("config/Cargo.toml", &[]),
     ("http/Cargo.toml", &["prognet-actors", "prognet-sdk", "prognet-supervisor"]),
     ("actors/Cargo.toml", &["prognet-supervisor"]),
     ("supervisor/Cargo.toml", &["prognet-storage"]),
@@ -70,8 +81,52 @@ fn sources_keep_the_rules_no_compiler_checks() {
         }
         let may_use_bincode = path == "storage/codec/compact.rs";
         assert!(may_use_bincode || !text.contains("bincode::"), "{path} uses bincode");
+        let is_adapter = ["/channel/", "/gateway/"].iter().any(|folder| path.contains(folder));
+        let is_client = ["sdk/", "tests/", "benches/"].iter().any(|folder| path.starts_with(folder));
+        assert!(is_adapter || !text.contains("lettre::"), "{path} sends mail");
+        assert!(is_adapter || is_client || !text.contains("reqwest::"), "{path} calls others");
         let may_use_sled = path == "storage/embedded/tier.rs";
         assert!(may_use_sled || !text.contains("sled::"), "{path} uses sled");
+    }
+}
+
+/// The files where crates begin, as their manifests say.
+fn crate_roots() -> Vec<PathBuf> {
+    let mut roots = Vec::new();
+    for (manifest, _) in ARROWS {
+        let path = root().join(manifest);
+        let table: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+        let many =
+            ["bin", "test", "bench", "example"].into_iter().filter_map(|kind| table.get(kind)?.as_array());
+        let targets = many.flatten().chain(table.get("lib"));
+        let files = targets.map(|target| path.with_file_name(target["path"].as_str().unwrap()));
+        roots.extend(files);
+    }
+    roots
+}
+
+/// The files that `file` names as its modules, and theirs.
+fn reach(file: &Path, is_root: bool, reached: &mut Vec<PathBuf>) {
+    reached.push(file.to_owned());
+    let folder = if is_root { file.with_file_name("") } else { file.with_extension("") };
+    for line in fs::read_to_string(file).unwrap().lines() {
+        let declared = line.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+        if let Some(name) = declared.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+            reach(&folder.join(name).with_extension("rs"), false, reached);
+        }
+    }
+}
+
+#[test]
+fn no_source_is_dead() {
+    let mut reached = Vec::new();
+    for file in crate_roots() {
+        reach(&file, true, &mut reached);
+    }
+    let mut found = Vec::new();
+    sources(root(), &mut found);
+    for (path, _) in found {
+        assert!(reached.contains(&root().join(&path)), "no crate compiles {path}");
     }
 }
 

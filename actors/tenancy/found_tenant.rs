@@ -243,7 +243,7 @@ impl Aggregate for FoundTenant {
 
 #[cfg(test)]
 mod tests {
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
 
     use super::*;
 
@@ -307,5 +307,20 @@ mod tests {
         given::<FoundTenant>([Event::Started(plan())])
             .when(Command::Start(other))
             .rejects(Rejection::AnotherPlan);
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/found_tenant.txt");
+        holds_to_golden::<FoundTenant>(
+            file.as_ref(),
+            &[
+                Event::Started(plan()),
+                Event::SlugClaimed {},
+                Event::TenantCreated {},
+                Event::Founded {},
+                Event::Failed { failure: Failure::SlugTaken },
+            ],
+        );
     }
 }

@@ -275,7 +275,7 @@ impl Aggregate for Tenant {
 mod tests {
     use std::time::Duration;
 
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
     use proptest::prelude::*;
 
     use super::*;
@@ -360,6 +360,21 @@ mod tests {
             }),
             Just(Command::Resume),
         ]
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/tenant.txt");
+        holds_to_golden::<Tenant>(
+            file.as_ref(),
+            &[
+                created(),
+                Event::Renamed { name: name("New"), at: NOON },
+                suspended(None),
+                suspended(Some(NOON)),
+                Event::Resumed { at: NOON },
+            ],
+        );
     }
 
     proptest! {

@@ -153,7 +153,7 @@ impl Aggregate for Reservation {
 
 #[cfg(test)]
 mod tests {
-    use prognet_supervisor::testing::{NOON, given};
+    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
 
     use super::*;
 
@@ -179,5 +179,14 @@ mod tests {
         given::<Reservation>([claimed(1), confirmed.clone()]).when(Command::Release { owner: 2 }).then([]);
         let released = Event::Released { owner: 1, at: NOON };
         given::<Reservation>([claimed(1), confirmed]).when(Command::Release { owner: 1 }).then([released]);
+    }
+
+    #[test]
+    fn every_event_ever_written_is_read() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/reservation.txt");
+        holds_to_golden::<Reservation>(
+            file.as_ref(),
+            &[claimed(1), Event::Confirmed { owner: 1, at: NOON }, Event::Released { owner: 1, at: NOON }],
+        );
     }
 }

@@ -1,118 +1,58 @@
-//! Events: read back by cursor, or live as server-sent events.
-
-use std::{convert::Infallible, sync::Arc};
+//! Events, read back by cursor.
 
 use actix_web::{
-    HttpRequest, HttpResponse,
-    web::{Bytes, Data, Path, Query},
+    HttpResponse,
+    web::{Data, Path},
 };
-use futures_util::stream;
-use prognet_actors::ids::TenantId;
-use prognet_sdk::{EventPage, EventView};
-use prognet_supervisor::{Frame, HomeKind, Published, Topic};
+use prognet_actors::auth::access::Right;
+use prognet_sdk::EventPage;
+use prognet_supervisor::Topic;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
-use super::tenants::id;
-use crate::{Edge, caller::Caller, cursor, problem::Problem};
+use super::{Problems, tenants::id};
+use crate::{
+    Edge,
+    caller::Caller,
+    input::Query,
+    live::{place, view},
+    problem::Problem,
+};
 
-/// What reading events may be asked.
-#[derive(Debug, Deserialize)]
+/// What reading a list from a place on may be asked.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct After {
-    after: Option<String>,
+    /// A page's `next` or an event's cursor: reads on behind it.
+    pub(crate) after: Option<String>,
+    /// Items of the page, 50 unless said otherwise.
     limit: Option<usize>,
 }
 
+impl After {
+    /// How many items the page may have.
+    pub(crate) fn limit(&self, edge: &Edge) -> usize {
+        self.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max)
+    }
+}
+
 /// What happened in a tenant, oldest first.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/events", tag = "events", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), After),
+    responses((status = 200, description = "A page of events", body = EventPage), Problems))]
 pub(crate) async fn of_tenant(
-    _caller: Caller,
+    caller: Caller,
     tenant: Path<String>,
-    page: Query<After>,
+    Query(page): Query<After>,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
-    let topic = Topic::Home(id(&tenant)?.home());
-    let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
-    let after = place(&edge, topic, page.after.as_deref())?.unwrap_or(0);
+    let tenant = id(&tenant)?;
+    caller.may(Right::ReadEvents, tenant)?;
+    let topic = Topic::Home(tenant.home());
+    let limit = page.limit(&edge);
+    let after = place(&edge, topic, page.after.as_deref())?.unwrap_or_default();
     let events = edge.node.history(topic, after, limit).await?;
     let data: Vec<_> = events.iter().map(|event| view(&edge, topic, event)).collect();
     let next = data.last().filter(|_| data.len() == limit).map(|event| event.cursor.clone());
     Ok(HttpResponse::Ok().json(EventPage { data, next }))
-}
-
-/// What a live stream may be asked.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Watch {
-    topic: String,
-    after: Option<String>,
-}
-
-/// Events as they happen: `id` is the cursor, `Last-Event-ID` (or `after`) resumes behind one.
-pub(crate) async fn live(
-    _caller: Caller,
-    watch: Query<Watch>,
-    request: HttpRequest,
-    edge: Data<Edge>,
-) -> Result<HttpResponse, Problem> {
-    let topic = topic(&watch.topic)?;
-    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
-    let after = place(&edge, topic, last.or(watch.after.as_deref()))?;
-    let subscription = edge.node.watch(topic, after);
-    let frames = stream::unfold((subscription, edge), move |(mut subscription, edge)| async move {
-        let text = match subscription.next().await? {
-            Frame::Event(event) => sse(&edge, topic, &event),
-            Frame::Gap { .. } => "event: gap\ndata: {}\n\n".to_owned(),
-        };
-        Some((Ok::<_, Infallible>(Bytes::from(text)), (subscription, edge)))
-    });
-    let hello = stream::iter([Ok(Bytes::from_static(b": live\n\n"))]);
-    let stream = futures_util::StreamExt::chain(hello, frames);
-    std::future::ready(Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header(("Cache-Control", "no-store"))
-        .streaming(stream)))
-    .await
-}
-
-fn sse(edge: &Edge, topic: Topic, event: &Arc<Published>) -> String {
-    let view = view(edge, topic, event);
-    let data = serde_json::to_string(&view).unwrap_or_default();
-    format!("id: {}\nevent: {}\ndata: {data}\n\n", view.cursor, view.kind)
-}
-
-/// `system` or `tenant:ten_...`.
-fn topic(text: &str) -> Result<Topic, Problem> {
-    match text.strip_prefix("tenant:") {
-        Some(tenant) => Ok(Topic::Home(id(tenant)?.home())),
-        None if text == "system" => Ok(Topic::System),
-        None => Err(Problem::field("topic", "`system` or `tenant:` and a tenant's id")),
-    }
-}
-
-/// Cursors are signed for their topic: one of a tenant opens no other.
-fn list(topic: Topic) -> String {
-    match topic {
-        Topic::System => "events/system".to_owned(),
-        Topic::Home(home) => format!("events/{:?}/{:x}", home.kind, home.id),
-    }
-}
-
-fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Option<u64>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    let place = cursor::read(&edge.node, &list(topic), text)?;
-    let place = place.try_into().map_err(|_why| Problem::field("after", "a cursor of this topic"))?;
-    Ok(Some(u64::from_be_bytes(place)))
-}
-
-fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
-    let id = match event.home.kind {
-        HomeKind::Tenant => TenantId::new(event.id).to_string(),
-        HomeKind::Account | HomeKind::Platform => format!("{:032x}", event.id),
-    };
-    EventView {
-        cursor: cursor::write(&edge.node, &list(topic), &event.position.to_be_bytes()),
-        kind: event.kind.clone(),
-        id,
-        at: event.at.to_string(),
-        trace: format!("{:032x}", event.trace),
-        data: event.data.clone(),
-    }
 }

@@ -3,9 +3,10 @@
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{Bytes, Data, Path, Query},
+    web::{Data, Path},
 };
 use prognet_actors::{
+    auth::access::Right,
     ids::TenantId,
     tenancy::{
         Directory, FoundTenant, Tenant, directory,
@@ -18,86 +19,113 @@ use prognet_sdk::{
     CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
 };
 use prognet_supervisor::{Timestamp, Written};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::Problems;
 
 use crate::{
     Edge,
     caller::Caller,
     cursor,
+    input::{Json, Query},
     problem::{Problem, invalid},
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
 /// Founds a tenant; the same `Idempotency-Key` meets the same one.
-pub(crate) async fn create(caller: Caller, body: Bytes, edge: Data<Edge>) -> Answer {
-    let body: CreateTenant = parse(&body)?;
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body = CreateTenant, params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 201, description = "Founded", body = TenantView), Problems))]
+pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge: Data<Edge>) -> Answer {
     let slug = Slug::parse(&body.slug).map_err(invalid("slug"))?;
     let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
-    let tenant = TenantId::new(caller.created_id(&edge));
+    let scope = caller.may_on_platform(Right::CreateTenant)?;
+    let tenant = TenantId::new(scope.created_id(&edge));
     let slug_reservation = edge.node.hash("slug", slug.as_str().as_bytes());
     let plan = Plan { tenant, slug, slug_reservation, name, owner: caller.account() };
     let start = found_tenant::Command::Start(plan);
-    let founded = edge.node.ask_to_end(caller.asking(), FoundTenant::at(tenant), start).await?;
+    let founded = edge.node.ask_to_end(scope.asking(), FoundTenant::at(tenant), start).await?;
     if let found_tenant::View::Failed(failure) = founded.reply {
         return Err(failure.into());
     }
-    let view = known(edge.node.read(caller.asking(), Tenant::at(tenant)).await?)?;
+    let view = known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
     Ok(answer(StatusCode::CREATED, &edge, tenant, view, founded.written))
 }
 
 /// One tenant, as it is now.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`")),
+    responses((status = 200, description = "The tenant; `ETag` is its version", body = TenantView), Problems))]
 pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
     let tenant = id(&tenant)?;
-    let view = known(edge.node.read(caller.asking(), Tenant::at(tenant)).await?)?;
+    let scope = caller.may(Right::ReadTenant, tenant)?;
+    let view = known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
     Ok(answer(StatusCode::OK, &edge, tenant, view, None))
 }
 
 /// Renames it; with `If-Match` only if nobody changed it meanwhile.
+#[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants", request_body = RenameTenant, params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("If-Match" = Option<String>, Header, description = "Only at this version"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Renamed", body = TenantView), Problems))]
 pub(crate) async fn rename(
     caller: Caller,
     tenant: Path<String>,
-    body: Bytes,
+    Json(body): Json<RenameTenant>,
     edge: Data<Edge>,
     request: HttpRequest,
 ) -> Answer {
-    let body: RenameTenant = parse(&body)?;
     let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
-    ask(&caller, &tenant, tenant::Command::Rename { name, if_version: if_match(&request)? }, &edge).await
+    let command = tenant::Command::Rename { name, if_version: if_match(&request)? };
+    ask(&caller, Right::RenameTenant, &tenant, command, &edge).await
 }
 
 /// Locks everyone out; nothing is deleted. With `until` it ends by itself.
-pub(crate) async fn suspend(caller: Caller, tenant: Path<String>, body: Bytes, edge: Data<Edge>) -> Answer {
-    let body: SuspendTenant = parse(&body)?;
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/suspend", tag = "tenants", request_body = SuspendTenant, params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Suspended", body = TenantView), Problems))]
+pub(crate) async fn suspend(
+    caller: Caller,
+    tenant: Path<String>,
+    Json(body): Json<SuspendTenant>,
+    edge: Data<Edge>,
+) -> Answer {
     let reason = serde_json::from_value::<Reason>(body.reason.into())
         .map_err(|_why| Problem::field("reason", "one of abuse, nonpayment, request, other"))?;
     let time =
         |text: String| Timestamp::parse(&text).ok_or_else(|| Problem::field("until", "an RFC 3339 time"));
     let until = body.until.map(time).transpose()?;
-    ask(&caller, &tenant, tenant::Command::Suspend { reason, until }, &edge).await
+    ask(&caller, Right::SuspendTenant, &tenant, tenant::Command::Suspend { reason, until }, &edge).await
 }
 
 /// Opens it again.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/resume", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Open again", body = TenantView), Problems))]
 pub(crate) async fn resume(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
-    ask(&caller, &tenant, tenant::Command::Resume, &edge).await
+    ask(&caller, Right::SuspendTenant, &tenant, tenant::Command::Resume, &edge).await
 }
 
 /// What a list may be asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
+    /// A page's `next`: reads on behind it.
     after: Option<String>,
+    /// Items of the page, 50 unless said otherwise.
     limit: Option<usize>,
+    /// The `Prognet-Consistency` of a write that the list must show.
     consistency: Option<String>,
 }
 
 /// Tenants in the order they were founded; `consistency` takes the token of a write the list must show.
-pub(crate) async fn list(caller: Caller, page: Query<Page>, edge: Data<Edge>) -> Answer {
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants", params(Page),
+    responses((status = 200, description = "A page of tenants", body = TenantPage), Problems))]
+pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
+    let scope = caller.may_on_platform(Right::ListTenants)?;
     let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
     if let Some(token) = &page.consistency {
         let written = cursor::read(&edge.node, "consistency", token)?;
         let written: Written = serde_json::from_slice(&written)
             .map_err(|_why| Problem::field("consistency", "a token of a write"))?;
-        edge.node.caught_up::<Directory>(written, caller.asking().deadline).await?;
+        edge.node.caught_up::<Directory>(written, scope.asking().deadline).await?;
     }
     let after = page.after.as_deref().map(|after| cursor::read(&edge.node, "tenants", after)).transpose()?;
     let rows = edge.node.rows::<Directory, directory::Row>(&[], after.as_deref(), limit + 1).await?;
@@ -110,9 +138,11 @@ pub(crate) async fn list(caller: Caller, page: Query<Page>, edge: Data<Edge>) ->
     Ok(HttpResponse::Ok().json(TenantPage { data: data.collect(), next }))
 }
 
-async fn ask(caller: &Caller, tenant: &str, command: tenant::Command, edge: &Edge) -> Answer {
+async fn ask(caller: &Caller, right: Right, tenant: &str, command: tenant::Command, edge: &Edge) -> Answer {
     let tenant = id(tenant)?;
-    let answered = edge.node.ask(caller.asking(), Tenant::at(tenant), command).await?;
+    let scope = caller.may(right, tenant)?;
+    let answered = edge.node.ask(scope.asking(), Tenant::at(tenant), command).await?;
+    edge.gate.forget_tenant(tenant);
     Ok(answer(StatusCode::OK, edge, tenant, known(answered.reply)?, answered.written))
 }
 
@@ -168,10 +198,6 @@ fn known(view: Option<View>) -> Result<View, Problem> {
 /// A tenant's id in a path.
 pub(crate) fn id(text: &str) -> Result<TenantId, Problem> {
     text.parse().map_err(|invalid| Problem::field("tenant", invalid))
-}
-
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::field("body", error))
 }
 
 fn if_match(request: &HttpRequest) -> Result<Option<u64>, Problem> {

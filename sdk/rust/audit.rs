@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One entry of an audit trail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// When.
     pub at: String,
@@ -20,6 +21,7 @@ pub struct AuditEntry {
 
 /// Entries of a trail, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditPage {
     /// The entries.
     pub data: Vec<AuditEntry>,

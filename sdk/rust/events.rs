@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EventView {
     /// Resumes after this event.
     pub cursor: String,
@@ -22,6 +23,7 @@ pub struct EventView {
 
 /// Events after a cursor, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct EventPage {
     /// The events.
     pub data: Vec<EventView>,

@@ -1,6 +1,10 @@
 //! Wire types of the API: what crosses the door, promised to strangers. Times are RFC 3339 in UTC.
+//!
+//! With the feature `client` there is a client that speaks them.
 
 mod audit;
+#[cfg(feature = "client")]
+pub mod client;
 mod events;
 mod live;
 mod problem;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One failure; `type` is stable and opens a page that explains it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// What kind of failure.
     #[serde(rename = "type")]
@@ -25,6 +26,7 @@ pub struct Problem {
 
 /// What would have been valid in a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FieldError {
     /// The field.
     pub field: String,

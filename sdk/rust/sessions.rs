@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Opens a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The account's address.
@@ -17,6 +18,7 @@ pub struct SignIn {
 
 /// Goes on with a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Refresh {
     /// The refresh token given last.
@@ -28,6 +30,7 @@ pub struct Refresh {
 
 /// What a session gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Tokens {
     /// A JWT (RFC 9068) to send as `Authorization: Bearer`.
     pub access_token: String,
@@ -48,6 +51,7 @@ pub struct Tokens {
 
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Me {
     /// The account, `acc_...`.
     pub account: String,

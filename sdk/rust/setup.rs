@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Makes the first platform admin, with the one-time token of the setup link.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetUp {
     /// The token of the setup link.
@@ -18,6 +19,7 @@ pub struct SetUp {
 
 /// The first platform admin is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct SetUpDone {
     /// The admin's account, `acc_...`.
     pub account: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Entities by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ActorCounts {
     /// One line a kind.
     pub data: Vec<ActorCount>,
@@ -11,6 +12,7 @@ pub struct ActorCounts {
 
 /// A kind of entity in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ActorCount {
     /// Its service.
     pub service: String,
@@ -28,6 +30,7 @@ pub struct ActorCount {
 
 /// One entity, as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ActorView {
     /// Its service.
     pub service: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TenantView {
     /// Its id, `ten_...`.
     pub id: String,
@@ -24,6 +25,7 @@ pub struct TenantView {
 
 /// Whether a tenant is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TenantStatus {
     /// Open.
@@ -34,6 +36,7 @@ pub enum TenantStatus {
 
 /// A suspension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Suspension {
     /// Since when.
     pub since: String,
@@ -45,6 +48,7 @@ pub struct Suspension {
 
 /// Tenants in the order they were founded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TenantPage {
     /// The tenants.
     pub data: Vec<TenantView>,
@@ -54,6 +58,7 @@ pub struct TenantPage {
 
 /// Founds a tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateTenant {
     /// 1 to 100 characters.
@@ -64,6 +69,7 @@ pub struct CreateTenant {
 
 /// Renames a tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RenameTenant {
     /// 1 to 100 characters.
@@ -72,6 +78,7 @@ pub struct RenameTenant {
 
 /// Suspends a tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SuspendTenant {
     /// `abuse`, `nonpayment`, `request` or `other`.

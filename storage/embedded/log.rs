@@ -14,11 +14,12 @@
 //!
 //! **Writing.** What waits is drained into one frame, written once, synced once, and only then answered. A
 //! failed sync is never tried again: the kernel may have dropped the pages and say "fine" the next time.
+//! New keys that the frame is sealed with are synced before it is written, so that no frame outlives its keys.
 
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    sync::{Arc, PoisonError, RwLock, mpsc::Receiver},
+    sync::{Arc, OnceLock, PoisonError, RwLock, mpsc::Receiver},
 };
 
 use tokio::sync::{oneshot, watch};
@@ -27,6 +28,7 @@ use super::{
     disk::{Disk, DiskFile},
     index::{Index, Place},
     segment::{self, HEADER},
+    walk::{Ending, Seen, Walked, walk},
 };
 use crate::{
     EntityRef, Epoch, HomeKind, Lsn, Name, Offset, Seq, ShardId,
@@ -74,8 +76,12 @@ pub struct Opened {
     pub epoch: Epoch,
 }
 
+/// What must be durable before a frame is written.
+pub(crate) type Beforehand = Box<dyn Fn() -> Result<(), Box<dyn std::error::Error>> + Send + Sync>;
+
 /// What writer and readers share.
 pub(crate) struct Shared {
+    pub(crate) beforehand: OnceLock<Beforehand>,
     pub(crate) index: RwLock<Index>,
     pub(crate) segments: RwLock<Vec<Arc<dyn DiskFile>>>,
     pub(crate) recent: RwLock<Recent>,
@@ -141,18 +147,6 @@ pub(crate) struct Log {
     preparing: Option<std::thread::JoinHandle<io::Result<()>>>,
 }
 
-/// The last frame of a walk.
-struct Walked {
-    end: u64,
-    crc: u32,
-    next: Lsn,
-    /// The last frame's, which never falls.
-    epoch: Epoch,
-    /// The highest met, of frames and of shards that were claimed again.
-    highest: Epoch,
-    last_frame: Option<(usize, u64, usize)>,
-}
-
 /// What the segments hold.
 struct Found {
     files: Vec<Arc<dyn DiskFile>>,
@@ -171,9 +165,7 @@ impl Found {
             files.push(disk.open(name)?);
         }
         let (mut index, mut recent) = (Index::default(), Recent::default());
-        let mut walked =
-            Walked { end: 0, crc: 0, next: Lsn(1), epoch: Epoch(0), highest: Epoch(0), last_frame: None };
-        let mut cut_bytes = 0;
+        let (mut walked, mut cut_bytes) = (Walked::default(), 0);
         for (number, (name, file)) in names.iter().zip(&files).enumerate() {
             let bytes = read_all(&**file)?;
             walk(&bytes, number, &mut walked, |seen| match seen {
@@ -183,16 +175,17 @@ impl Found {
                     recent.push(Arc::from(stored));
                 }
             });
-            let rest = usize::try_from(walked.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
-            let later = files.get(number + 1..).unwrap_or_default();
-            let is_clean = is_zero(rest);
-            if !is_clean && (has_valid_frame(rest) || !later.is_empty()) {
-                return Err(OpenError::Damaged { segment: name.clone(), position: walked.end });
-            }
-            if !is_clean {
-                cut_bytes += rest.len() as u64;
-                file.write_at(&vec![0; rest.len()], walked.end)?;
-                file.sync()?;
+            let rest = walked.rest(&bytes);
+            match Ending::of(rest, number + 1 == names.len()) {
+                Ending::Clean => {}
+                Ending::Torn => {
+                    cut_bytes += rest.len() as u64;
+                    file.write_at(&vec![0; rest.len()], walked.end)?;
+                    file.sync()?;
+                }
+                Ending::Damaged => {
+                    return Err(OpenError::Damaged { segment: name.clone(), position: walked.end });
+                }
             }
         }
         if let Some((number, position, length)) = walked.last_frame {
@@ -219,6 +212,7 @@ impl Log {
             }
         };
         let shared = Arc::new(Shared {
+            beforehand: OnceLock::new(),
             index: RwLock::new(index),
             segments: RwLock::new(files),
             recent: RwLock::new(recent),
@@ -271,6 +265,8 @@ impl Log {
             }
             self.commit(batch);
             if let Some(reply) = closing {
+                // Nothing of this journal may write once the next one has the directory.
+                drop(self.preparing.take().map(std::thread::JoinHandle::join));
                 drop(reply.send(Closed));
                 break;
             }
@@ -382,6 +378,11 @@ impl Log {
         let count = u32::try_from(batch.stored.len()).unwrap_or(u32::MAX);
         if let Err(error) = self.make_room((HEADER + batch.body.len()) as u64) {
             return self.not_written(batch, &error);
+        }
+        if let Some(Err(error)) = self.shared.beforehand.get().map(|sync| sync()) {
+            let reason = format!("the keys of a batch are not durable: {error}");
+            self.poison(&reason);
+            return batch.refuse(&AppendError::Poisoned { reason });
         }
         let (bytes, crc) = segment::frame(&batch.body, count, self.next, self.epoch, self.crc);
         if let Err(error) = self.file.write_at(&bytes, self.end) {
@@ -508,63 +509,6 @@ impl Batch {
             done(Err(error.clone()));
         }
     }
-}
-
-/// What a walk meets.
-enum Seen {
-    Frame(Place),
-    Record(Box<Stored>, Place),
-}
-
-/// Follows the frames of one segment as far as they follow each other.
-fn walk(bytes: &[u8], number: usize, walked: &mut Walked, mut see: impl FnMut(Seen)) {
-    walked.end = 0;
-    loop {
-        let rest = usize::try_from(walked.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
-        let Some((frame, body)) = segment::parse(rest) else {
-            return;
-        };
-        let follows =
-            frame.previous == walked.crc && frame.first == walked.next && frame.epoch >= walked.epoch;
-        let Some(records) = segment::read_records(body, frame.count, frame.first).filter(|_| follows) else {
-            return;
-        };
-        let segment = u32::try_from(number).unwrap_or(u32::MAX);
-        let at = |position: u64, lsn| Place {
-            segment,
-            position: u32::try_from(position).unwrap_or(u32::MAX),
-            lsn,
-        };
-        if frame.count > 0 {
-            see(Seen::Frame(at(walked.end, frame.first)));
-        }
-        for (place, stored) in records {
-            walked.highest = walked.highest.max(stored.epoch);
-            let position = walked.end + (HEADER + place) as u64;
-            let lsn = stored.lsn;
-            see(Seen::Record(Box::new(stored), at(position, lsn)));
-        }
-        let length = HEADER + frame.length;
-        walked.last_frame = Some((number, walked.end, length));
-        walked.end += length as u64;
-        walked.crc = frame.crc;
-        walked.epoch = frame.epoch;
-        walked.highest = walked.highest.max(frame.epoch);
-        walked.next = Lsn(walked.next.0 + u64::from(frame.count));
-    }
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    bytes.chunks(ZEROS.len()).all(|chunk| ZEROS.starts_with(chunk))
-}
-
-/// Whether a whole frame begins anywhere in these bytes.
-fn has_valid_frame(bytes: &[u8]) -> bool {
-    let magic = |at: &usize| bytes.get(*at..).is_some_and(|rest| rest.starts_with(b"PNJ1"));
-    (0..bytes.len())
-        .filter(magic)
-        .any(|at| bytes.get(at..).is_some_and(|rest| segment::parse(rest).is_some()))
 }
 
 /// Writes the last accepted frame once more and syncs it.

@@ -1,22 +1,22 @@
 //! The journal over disks that lie, fill up and lose power.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
 };
 
 use super::{
-    EmbeddedJournal, OpenError,
+    EmbeddedJournal, OpenError, SledTier,
     disk::{Disk, DiskFile},
 };
 use crate::{
-    EntityRef, Epoch, Home, HomeKind, Journal, Lsn, Name, Offset, Seq, ShardId,
-    journal::{AppendError, Appended, Group, Health, Limit, Record, RecordKind},
+    Epoch, Journal, Lsn, Offset, Seq,
+    conformance::{Engine, SHARD, append, conformance_suite, entity, record},
+    journal::{AppendError, Group, Health, Limit, Record, RecordKind},
+    keyring::{Keyring, MasterKey},
 };
 
-const SERVICE: Name = Name::new("tenancy");
-const SHARD: ShardId = ShardId { service: SERVICE, number: 1 };
 const SEGMENT: u64 = 4096;
 
 /// A disk in memory: what is written and what is synced are two things.
@@ -164,35 +164,6 @@ impl Dice {
     }
 }
 
-fn entity(id: u128) -> EntityRef {
-    EntityRef { home: Home { kind: HomeKind::Tenant, id }, kind: Name::new("tenant"), id }
-}
-
-fn record(id: u128, seq: u64, bytes: usize) -> Record {
-    Record {
-        kind: RecordKind::Event,
-        entity: entity(id),
-        seq: Seq(seq),
-        name: Name::new("renamed"),
-        version: 1,
-        at_ms: 1,
-        by: 2,
-        trace: 3,
-        caused_by: None,
-        body: vec![u8::try_from(seq % 251).unwrap(); bytes],
-    }
-}
-
-async fn append(
-    journal: &EmbeddedJournal,
-    epoch: Epoch,
-    records: Vec<Record>,
-) -> Result<Appended, AppendError> {
-    let (told, fate) = tokio::sync::oneshot::channel();
-    journal.append(Group { shard: SHARD, epoch, records }, Box::new(move |fate| drop(told.send(fate))));
-    fate.await.unwrap()
-}
-
 async fn seqs(journal: &EmbeddedJournal) -> Vec<u64> {
     let page = journal.read(SHARD, Offset(0), Limit::default()).await.unwrap();
     for (index, stored) in page.iter().enumerate() {
@@ -225,45 +196,6 @@ async fn what_was_acknowledged_is_there_after_a_restart_over_many_segments() {
     assert_eq!(seqs(&journal).await, (1..=200).collect::<Vec<_>>());
     let last = *journal.durable().borrow();
     assert_eq!(last, Lsn(200));
-}
-
-#[tokio::test]
-async fn every_way_of_reading_agrees_and_pages() {
-    let disk = TestDisk::default();
-    let journal = disk.open().unwrap();
-    let epoch = journal.claim(SHARD).await.unwrap().epoch;
-    for seq in 1..=50 {
-        append(&journal, epoch, vec![record(1, seq, 60), record(2, seq, 60)]).await.unwrap();
-    }
-    journal.close().await;
-    let journal = disk.open().unwrap();
-    let limit = Limit { records: 7, bytes: 1000 };
-
-    let mut walked = Vec::new();
-    while let Some(page) =
-        Some(journal.walk(Lsn(walked.len() as u64), limit).await.unwrap()).filter(|page| !page.is_empty())
-    {
-        assert!(page.len() <= 7);
-        walked.extend(page);
-    }
-    let mut of_one = Vec::new();
-    let mut after = Offset(0);
-    loop {
-        let page = journal.read_entity(SERVICE, entity(1), after, limit).await.unwrap();
-        let Some(last) = page.last() else { break };
-        after = last.offset;
-        of_one.extend(page);
-    }
-
-    assert_eq!(walked.len(), 100);
-    assert_eq!(walked, journal.read(SHARD, Offset(0), Limit::default()).await.unwrap());
-    let expected: Vec<_> =
-        walked.iter().filter(|stored| stored.record.entity == entity(1)).cloned().collect();
-    assert_eq!(of_one, expected);
-    assert_eq!(
-        journal.read_home(SERVICE, entity(1).home, Offset(0), Limit::default()).await.unwrap(),
-        expected
-    );
 }
 
 #[tokio::test]
@@ -385,56 +317,6 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     assert_eq!(seqs(&journal).await, [1, 2, 3, 4]);
 }
 
-#[tokio::test]
-async fn an_earlier_owner_can_no_longer_append() {
-    let disk = TestDisk::default();
-    let journal = filled(&disk, 1).await;
-    let newer = journal.claim(SHARD).await.unwrap();
-
-    let late = append(&journal, Epoch(1), vec![record(1, 2, 9)]).await;
-
-    assert_eq!(late, Err(AppendError::Fenced { shard: SHARD, current: newer.epoch, claimed: Epoch(1) }));
-    append(&journal, newer.epoch, vec![record(1, 2, 9)]).await.unwrap();
-    journal.close().await;
-    let restarted = disk.open().unwrap();
-    assert!(restarted.claim(SHARD).await.unwrap().epoch > newer.epoch);
-}
-
-#[tokio::test]
-async fn a_group_is_there_whole_or_not_at_all() {
-    let disk = TestDisk::default();
-    let journal = filled(&disk, 1).await;
-    let gap = append(&journal, Epoch(1), vec![record(1, 2, 9), record(1, 4, 9)]).await;
-    assert!(matches!(gap, Err(AppendError::OutOfOrder { .. })));
-    let large = append(&journal, Epoch(1), vec![record(1, 2, Group::MAX_BYTES + 1)]).await;
-    assert!(matches!(large, Err(AppendError::Size { .. })));
-    assert_eq!(seqs(&journal).await, [1]);
-}
-
-#[tokio::test]
-async fn appends_of_many_tasks_keep_their_order_and_get_one_place_each() {
-    let directory = tempfile::tempdir().unwrap();
-    let (journal, _) = EmbeddedJournal::open(directory.path(), 1024 * 1024).unwrap();
-    let (journal, epoch) = (Arc::new(journal), Epoch(1));
-    let appenders = (1..=16_u128).map(|id| {
-        let journal = Arc::clone(&journal);
-        tokio::task::spawn(async move {
-            let mut offsets = Vec::new();
-            for seq in 1..=50 {
-                offsets.push(append(&journal, epoch, vec![record(id, seq, 200)]).await.unwrap().first);
-            }
-            assert!(offsets.is_sorted());
-            offsets
-        })
-    });
-    let mut all = BTreeSet::new();
-    for appender in appenders.collect::<Vec<_>>() {
-        all.extend(appender.await.unwrap());
-    }
-    assert_eq!(all.len(), 16 * 50);
-    journal.close().await;
-}
-
 #[test]
 fn a_second_process_is_told_who_has_the_directory() {
     let directory = tempfile::tempdir().unwrap();
@@ -442,3 +324,78 @@ fn a_second_process_is_told_who_has_the_directory() {
     let refused = EmbeddedJournal::open(directory.path(), SEGMENT).unwrap_err().to_string();
     assert_eq!(refused, format!("the data directory is in use by process {}", std::process::id()));
 }
+
+#[tokio::test]
+async fn first_writes_of_many_homes_share_one_sync_of_their_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let keyring = Arc::new(Keyring::open(directory.path(), &MasterKey::new([1; 32])).unwrap());
+    let journal = TestDisk::default().open().unwrap();
+    let epoch = journal.claim(SHARD).await.unwrap().epoch;
+    let (arrive, arrived) = mpsc::channel();
+    let (open_gate, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let keys = Arc::clone(&keyring);
+    journal.before_writing(Box::new(move || {
+        arrive.send(())?;
+        gate.lock().unwrap().recv()?;
+        Ok(keys.sync()?)
+    }));
+    let write = |id: u128| {
+        let sealed = keyring.seal_ahead(&entity(id).home, b"", b"founded").unwrap();
+        let (told, fate) = tokio::sync::oneshot::channel();
+        let records = vec![Record { body: sealed, ..record(id, 1, 0) }];
+        journal.append(Group { shard: SHARD, epoch, records }, Box::new(move |fate| drop(told.send(fate))));
+        fate
+    };
+
+    let first = write(1);
+    arrived.recv().unwrap();
+    let others: Vec<_> = (2..=100).map(write).collect();
+    open_gate.send(()).unwrap();
+    open_gate.send(()).unwrap();
+
+    first.await.unwrap().unwrap();
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+    assert_eq!(arrived.try_iter().count(), 1, "one sync for the first, one for the 99 behind it");
+    let reopened = Keyring::open(directory.path(), &MasterKey::new([1; 32])).unwrap();
+    for stored in journal.read(SHARD, Offset(0), Limit::default()).await.unwrap() {
+        reopened.open_sealed(&stored.record.entity.home, b"", &stored.record.body).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_record_whose_key_is_not_durable_is_neither_written_nor_acknowledged() {
+    let disk = TestDisk::default();
+    let journal = filled(&disk, 1).await;
+    journal.before_writing(Box::new(|| Err("the device is gone".into())));
+
+    let fate = append(&journal, Epoch(1), vec![record(2, 1, 9)]).await;
+
+    assert!(matches!(fate, Err(AppendError::Poisoned { .. })));
+    assert!(matches!(journal.health(), Health::Poisoned(_)));
+    assert_eq!(disk.copied(|_, _| ()).open().unwrap().durable().borrow().0, 1);
+}
+
+/// The embedded engine, in a directory of its own.
+struct Embedded(tempfile::TempDir);
+
+impl Engine for Embedded {
+    type Journal = EmbeddedJournal;
+    type Tier = SledTier;
+
+    async fn fresh() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    async fn journal(&self) -> EmbeddedJournal {
+        EmbeddedJournal::open(&self.0.path().join("journal"), 64 * 1024).unwrap().0
+    }
+
+    async fn tier(&self, keyring: Arc<Keyring>) -> SledTier {
+        SledTier::open(&self.0.path().join("tier"), 8 * 1024 * 1024, keyring, Lsn(u64::MAX)).unwrap().0
+    }
+}
+
+conformance_suite!(Embedded);

@@ -1,9 +1,16 @@
 //! The tier that may be thrown away: snapshots and read models in sled.
 //!
 //! sled 0.34 does not sync to the device and panics on a damaged file (both measured), so nothing is kept
-//! here that the journal cannot make again. It is opened with that in mind: a panic or an error sets the
-//! folder aside and begins a fresh one. It must never be *ahead* of the journal, though: that would mean
-//! that the journal lost something, and is refused.
+//! here that the journal cannot make again. A panic or an error of it, at open or under any later operation,
+//! begins a fresh folder; readers then find position zero and rebuild. So opening need not read every row.
+//! The tier must never be *ahead* of the journal, though: that would mean that the journal lost something,
+//! and is refused.
+//!
+//! ```text
+//! data/tier               the folder in use; a file `damaged` in it: set aside at the next open
+//! data/tier.fresh         begun beside it by a running node that met damage; takes its place at the next open
+//! data/tier.set-aside-1   for whoever wants to know what happened; may be deleted
+//! ```
 //!
 //! ```text
 //! key   'w'                                   the highest lsn seen in here
@@ -13,16 +20,26 @@
 //!       'o' projection 0 service 0 shard      the last offset taken in
 //! ```
 
-use std::{fmt, panic::catch_unwind, path::Path, sync::Arc};
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use futures_util::future::{BoxFuture, ready};
 
 use crate::{
     EntityRef, Home, Lsn, Name, Offset, ReadModel, Seq, ShardId, Snapshots,
-    keyring::Keyring,
+    keyring::{self, Keyring},
     read_model::{Position, Row, RowChange},
     snapshots::{Snapshot, TierError},
 };
+
+const DAMAGED: &str = "damaged";
 
 /// Why the tier does not open. Damage is no reason: it is set aside.
 #[derive(Debug, thiserror::Error)]
@@ -40,18 +57,19 @@ pub enum Error {
     Sled(#[from] sled::Error),
     /// The damaged folder could not be set aside.
     #[error("failed to set the damaged tier aside")]
-    SetAside(#[from] std::io::Error),
+    SetAside(#[from] io::Error),
 }
 
 /// See the module.
 pub struct SledTier {
-    db: sled::Db,
-    keyring: Arc<Keyring>,
+    directory: PathBuf,
+    cache_bytes: u64,
+    opened: RwLock<Opened>,
 }
 
 impl fmt::Debug for SledTier {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("SledTier").finish_non_exhaustive()
+        out.debug_struct("SledTier").field("directory", &self.directory).finish_non_exhaustive()
     }
 }
 
@@ -66,22 +84,88 @@ impl SledTier {
         keyring: Arc<Keyring>,
         journal_end: Lsn,
     ) -> Result<(Self, Option<String>), Error> {
-        let (db, set_aside) = match open_caught(directory, cache_bytes) {
-            Ok(db) => (db, None),
-            Err(why) => {
+        let mut why = None;
+        if directory.join(DAMAGED).exists() {
+            why = Some("a read met damage while the node ran".to_owned());
+            set_aside(directory)?;
+            let fresh = fresh_beside(directory);
+            if fresh.exists() {
+                std::fs::rename(fresh, directory)?;
+            }
+        }
+        let db = match open_caught(directory, cache_bytes) {
+            Ok(db) => db,
+            Err(damage) => {
+                why = Some(damage);
                 set_aside(directory)?;
-                (config(directory, cache_bytes).open()?, Some(why))
+                config(directory, cache_bytes).open()?
             }
         };
-        let tier = Self { db, keyring };
-        match tier.watermark()? {
+        let opened = Opened { db, keyring, generation: 0 };
+        match opened.watermark()? {
             Some(seen) if seen > journal_end => {
                 Err(Error::AheadOfJournal { tier: seen, journal: journal_end })
             }
-            _ => Ok((tier, set_aside)),
+            _ => {
+                let directory = directory.to_owned();
+                Ok((Self { directory, cache_bytes, opened: RwLock::new(opened) }, why))
+            }
         }
     }
 
+    /// Runs an operation; one that meets damage fails, and the next ones find a fresh tier.
+    fn guarded<T>(&self, run: impl FnOnce(&Opened) -> Result<T, TierError>) -> Result<T, TierError> {
+        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let done = catch_unwind(AssertUnwindSafe(|| run(&opened)))
+            .unwrap_or_else(|_| Err(failed("read or write, which panicked,")(keyring::OpenError::Damaged)));
+        if let Err(error) = &done
+            && is_damage(error)
+        {
+            self.begin_afresh(opened.generation, error);
+        }
+        done
+    }
+
+    /// Leaves the damaged folder to the next open and goes on in a fresh one. If that fails (the disk may be
+    /// full), the next operation that meets the damage tries again.
+    fn begin_afresh(&self, met_in: u64, damage: &TierError) {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        if opened.generation != met_in {
+            return;
+        }
+        match self.fresh(damage) {
+            Ok(db) => {
+                tracing::error!(%damage, cause = %damage.source, "the rebuildable tier is damaged: begun afresh");
+                let keyring = Arc::clone(&opened.keyring);
+                *opened = Opened { db, keyring, generation: met_in + 1 };
+            }
+            Err(why) => {
+                tracing::error!(%damage, why, "the rebuildable tier is damaged, and no fresh one opens");
+            }
+        }
+    }
+
+    fn fresh(&self, damage: &TierError) -> Result<sled::Db, String> {
+        let marked = std::fs::write(self.directory.join(DAMAGED), format!("{damage}: {}\n", damage.source));
+        marked.map_err(|error| error.to_string())?;
+        let fresh = fresh_beside(&self.directory);
+        if fresh.exists() {
+            std::fs::remove_dir_all(&fresh).map_err(|error| error.to_string())?;
+        }
+        open_caught(&fresh, self.cache_bytes)
+    }
+}
+
+/// The folder in use.
+#[derive(Clone)]
+struct Opened {
+    db: sled::Db,
+    keyring: Arc<Keyring>,
+    /// How often this process has begun afresh.
+    generation: u64,
+}
+
+impl Opened {
     fn watermark(&self) -> Result<Option<Lsn>, sled::Error> {
         Ok(self.db.get(b"w")?.and_then(|bytes| number(&bytes)).map(Lsn))
     }
@@ -101,7 +185,7 @@ impl SledTier {
                     match self.keyring.seal(&home, &key, &value) {
                         Ok(bytes) => sealed.extend_from_slice(&bytes),
                         // A row about an erased home is not written.
-                        Err(crate::keyring::Error::Erased) => continue,
+                        Err(keyring::Error::Erased) => continue,
                         Err(error) => return Err(failed("seal a row")(error)),
                     }
                     batch.insert(key, sealed);
@@ -135,14 +219,22 @@ impl SledTier {
 
     /// A stored row, opened; `None` if its home was erased.
     fn opened(&self, key: &[u8], stored: &[u8]) -> Result<Option<Vec<u8>>, TierError> {
-        let damaged = || failed("open a row")(crate::keyring::OpenError::Damaged);
+        let damaged = || failed("open a row")(keyring::OpenError::Damaged);
         let (home, sealed) = stored.split_first_chunk::<{ Home::BYTES }>().ok_or_else(damaged)?;
         let home = Home::from_canonical(home).ok_or_else(damaged)?;
         match self.keyring.open_sealed(&home, key, sealed) {
             Ok(value) => Ok(Some(value)),
-            Err(crate::keyring::OpenError::Erased) => Ok(None),
+            Err(keyring::OpenError::Erased) => Ok(None),
             Err(error) => Err(failed("open a row")(error)),
         }
+    }
+
+    fn get_now(&self, projection: Name, key: Vec<u8>) -> Result<Option<Row>, TierError> {
+        let stored_key = row_key(projection, &key);
+        let Some(stored) = self.db.get(&stored_key).map_err(failed("read a row"))? else {
+            return Ok(None);
+        };
+        Ok(self.opened(&stored_key, &stored)?.map(|value| Row { key, value }))
     }
 
     fn scan_now(
@@ -223,25 +315,38 @@ impl SledTier {
     }
 }
 
+/// What sled says or does when a file is not what it wrote, or what it wrote does not unseal.
+fn is_damage(error: &TierError) -> bool {
+    error.source.is::<sled::Error>()
+        || error.source.downcast_ref::<keyring::OpenError>() == Some(&keyring::OpenError::Damaged)
+}
+
+fn fresh_beside(directory: &Path) -> PathBuf {
+    directory.with_extension("fresh")
+}
+
 fn config(directory: &Path, cache_bytes: u64) -> sled::Config {
     sled::Config::new().path(directory).cache_capacity(cache_bytes).flush_every_ms(None)
 }
 
-/// sled panics on some damage instead of returning an error, and may do so on a thread of its own choosing.
+/// Opens and reads what every reader begins with: the positions. Rows are met when they are asked for.
 fn open_caught(directory: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
-    let directory = directory.to_owned();
-    let open = move || -> Result<sled::Db, String> {
-        let db = config(&directory, cache_bytes).open().map_err(|error| error.to_string())?;
-        // A page that does not read shows itself here, not under a projection.
-        for entry in db.iter() {
-            entry.map_err(|error| error.to_string())?;
+    let open = || -> Result<sled::Db, sled::Error> {
+        let db = config(directory, cache_bytes).open()?;
+        for space in [b"w", b"p", b"o"] {
+            for entry in db.scan_prefix(space) {
+                entry?;
+            }
         }
         Ok(db)
     };
-    catch_unwind(std::panic::AssertUnwindSafe(open)).unwrap_or_else(|_| Err("opening it panicked".to_owned()))
+    match catch_unwind(AssertUnwindSafe(open)) {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_) => Err("opening it panicked".to_owned()),
+    }
 }
 
-fn set_aside(directory: &Path) -> Result<(), std::io::Error> {
+fn set_aside(directory: &Path) -> io::Result<()> {
     for number in 1.. {
         let aside = directory.with_extension(format!("set-aside-{number}"));
         if !aside.exists() {
@@ -307,11 +412,11 @@ impl Snapshots for SledTier {
         entity: EntityRef,
         snapshot: Snapshot,
     ) -> BoxFuture<'_, Result<(), TierError>> {
-        Box::pin(ready(self.save_now(service, entity, &snapshot)))
+        Box::pin(ready(self.guarded(|tier| tier.save_now(service, entity, &snapshot))))
     }
 
     fn load(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Option<Snapshot>, TierError>> {
-        Box::pin(ready(self.load_now(service, entity)))
+        Box::pin(ready(self.guarded(|tier| tier.load_now(service, entity))))
     }
 }
 
@@ -322,21 +427,15 @@ impl ReadModel for SledTier {
         changes: Vec<RowChange>,
         moved: Position,
     ) -> BoxFuture<'_, Result<(), TierError>> {
-        Box::pin(ready(self.commit_now(projection, changes, &moved)))
+        Box::pin(ready(self.guarded(|tier| tier.commit_now(projection, changes, &moved))))
     }
 
     fn position(&self, projection: Name) -> BoxFuture<'_, Result<Position, TierError>> {
-        Box::pin(ready(self.position_now(projection)))
+        Box::pin(ready(self.guarded(|tier| tier.position_now(projection))))
     }
 
     fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
-        let stored_key = row_key(projection, &key);
-        let stored = self.db.get(&stored_key).map_err(failed("read a row"));
-        let row = stored.and_then(|stored| match stored {
-            None => Ok(None),
-            Some(stored) => Ok(self.opened(&stored_key, &stored)?.map(|value| Row { key, value })),
-        });
-        Box::pin(ready(row))
+        Box::pin(ready(self.guarded(|tier| tier.get_now(projection, key))))
     }
 
     fn scan(
@@ -346,134 +445,14 @@ impl ReadModel for SledTier {
         after: Option<Vec<u8>>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Row>, TierError>> {
-        Box::pin(ready(self.scan_now(projection, &prefix, after.as_deref(), limit)))
+        Box::pin(ready(self.guarded(|tier| tier.scan_now(projection, &prefix, after.as_deref(), limit))))
     }
 
     fn clear(&self, projection: Name) -> BoxFuture<'_, Result<(), TierError>> {
-        Box::pin(ready(self.clear_now(projection)))
+        Box::pin(ready(self.guarded(|tier| tier.clear_now(projection))))
     }
 
     fn digest(&self, projection: Name) -> BoxFuture<'_, Result<u64, TierError>> {
-        Box::pin(ready(self.digest_now(projection)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{HomeKind, keyring::MasterKey};
-
-    const ROWS: Name = Name::new("directory");
-    const CACHE: u64 = 8 * 1024 * 1024;
-
-    struct Place {
-        directory: tempfile::TempDir,
-        keyring: Arc<Keyring>,
-    }
-
-    impl Place {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let keyring = Keyring::open(&directory.path().join("keyring"), &MasterKey::new([1; 32])).unwrap();
-            Self { directory, keyring: Arc::new(keyring) }
-        }
-
-        fn open(&self, journal_end: u64) -> Result<(SledTier, Option<String>), Error> {
-            let path = self.directory.path().join("tier");
-            SledTier::open(&path, CACHE, Arc::clone(&self.keyring), Lsn(journal_end))
-        }
-    }
-
-    fn home(id: u128) -> Home {
-        Home { kind: HomeKind::Tenant, id }
-    }
-
-    fn commit(tier: &SledTier, id: u8, lsn: u64) {
-        let shard = ShardId { service: Name::new("tenancy"), number: 3 };
-        let moved = Position { lsn: Lsn(lsn), offsets: [(shard, Offset(lsn))].into() };
-        let put = RowChange::Put { key: vec![id], home: home(id.into()), value: vec![id; 3] };
-        tier.commit_now(ROWS, vec![put], &moved).unwrap();
-    }
-
-    #[test]
-    fn rows_and_position_are_there_after_a_restart() {
-        let place = Place::new();
-        let (tier, _) = place.open(9).unwrap();
-        commit(&tier, 1, 5);
-        commit(&tier, 2, 6);
-        let position = tier.position_now(ROWS).unwrap();
-        drop(tier);
-
-        let (tier, set_aside) = place.open(9).unwrap();
-
-        assert_eq!(set_aside, None);
-        assert_eq!(tier.position_now(ROWS).unwrap(), position);
-        assert_eq!(position.lsn, Lsn(6));
-        assert_eq!(
-            tier.scan_now(ROWS, &[], Some(&[1]), 10).unwrap(),
-            [Row { key: vec![2], value: vec![2; 3] }]
-        );
-    }
-
-    #[test]
-    fn a_tier_ahead_of_the_journal_is_refused_by_name() {
-        let place = Place::new();
-        commit(&place.open(9).unwrap().0, 1, 8);
-
-        let refused = place.open(7).unwrap_err().to_string();
-
-        assert_eq!(
-            refused,
-            "the read models have seen record 8, but the journal ends at 7: it lost something"
-        );
-    }
-
-    /// Whatever happened to the files, rows and position tell the same story, so that the rest is rebuilt.
-    #[test]
-    fn a_damaged_tier_opens_with_rows_that_match_its_position() {
-        let damages: [fn(&mut Vec<u8>); 4] = [
-            |bytes| bytes.fill(0xa5),
-            |bytes| bytes.truncate(bytes.len() / 2),
-            |bytes| bytes.iter_mut().skip(2000).take(4096).for_each(|byte| *byte = 0),
-            Vec::clear,
-        ];
-        for damage in damages {
-            let place = Place::new();
-            let (tier, _) = place.open(999).unwrap();
-            for id in 0..200 {
-                commit(&tier, id, u64::from(id) + 1);
-            }
-            drop(tier);
-            let path = place.directory.path().join("tier/db");
-            let mut bytes = std::fs::read(&path).unwrap();
-            damage(&mut bytes);
-            std::fs::write(&path, bytes).unwrap();
-
-            let (tier, _) = place.open(999).unwrap();
-
-            let rows = tier.scan_now(ROWS, &[], None, 999).unwrap();
-            assert_eq!(rows.len() as u64, tier.position_now(ROWS).unwrap().lsn.0);
-        }
-    }
-
-    #[test]
-    fn a_row_of_an_erased_home_is_gone() {
-        let place = Place::new();
-        let (tier, _) = place.open(9).unwrap();
-        commit(&tier, 1, 5);
-        place.keyring.erase(&home(1)).unwrap();
-        assert_eq!(tier.scan_now(ROWS, &[], None, 10).unwrap(), []);
-    }
-
-    #[test]
-    fn an_older_snapshot_never_replaces_a_newer() {
-        let place = Place::new();
-        let (tier, _) = place.open(9).unwrap();
-        let (service, entity) =
-            (Name::new("tenancy"), EntityRef { home: home(1), kind: Name::new("tenant"), id: 1 });
-        let snapshot = |seq| Snapshot { seq: Seq(seq), offset: Offset(seq), bytes: vec![7] };
-        tier.save_now(service, entity, &snapshot(5)).unwrap();
-        tier.save_now(service, entity, &snapshot(4)).unwrap();
-        assert_eq!(tier.load_now(service, entity).unwrap(), Some(snapshot(5)));
+        Box::pin(ready(self.guarded(|tier| tier.digest_now(projection))))
     }
 }

@@ -13,13 +13,24 @@ use super::{
     kept::{DoneBody, InboxBody, Kept, KeptReply},
     records::open_body,
 };
-use crate::{Aggregate, runtime::Runtime};
+use crate::{Aggregate, aggregate::event_of, runtime::Runtime};
 
-/// Snapshot and tail; how many records the tail had.
-pub(super) async fn load<A: Aggregate>(shell: &Shell) -> Result<(Kept<A>, u64), ActorProcessingErr> {
+/// An entity as the store has it.
+pub(super) struct Loaded<A> {
+    pub(super) kept: Kept<A>,
+    /// Records after the snapshot.
+    pub(super) replayed: u64,
+    /// What it weighs, by estimate: the snapshot, and the bodies after it.
+    pub(super) bytes: usize,
+}
+
+/// Snapshot and tail.
+pub(super) async fn load<A: Aggregate>(shell: &Shell) -> Result<Loaded<A>, ActorProcessingErr> {
     let Shell { runtime, entity, shard, .. } = shell;
+    let mut bytes = 0;
     let mut kept = match runtime.snapshots.load(shard.service, *entity).await {
         Ok(Some(snapshot)) => {
+            bytes += snapshot.bytes.len();
             prognet_storage::codec::decode_compact::<Kept<A>>(&snapshot.bytes).unwrap_or_default()
         }
         Ok(None) => Kept::default(),
@@ -44,10 +55,11 @@ pub(super) async fn load<A: Aggregate>(shell: &Shell) -> Result<(Kept<A>, u64), 
             kept = catch_unwind(AssertUnwindSafe(|| apply(kept, &stored.record, runtime)))
                 .map_err(|_why| format!("replaying seq {} of {entity} panicked", stored.record.seq))??;
             replayed += 1;
+            bytes += stored.record.body.len();
         }
         kept.offset = tail;
     }
-    Ok((kept, replayed))
+    Ok(Loaded { kept, replayed, bytes })
 }
 
 /// One stored record, taken into the state.
@@ -58,7 +70,7 @@ fn apply<A: Aggregate>(
 ) -> Result<Kept<A>, ActorProcessingErr> {
     match record.kind {
         RecordKind::Event => {
-            let event = decode_event::<A::Event>(&open_body(runtime, record)?)?;
+            let event = event_of::<A>(record.name, record.version, &open_body(runtime, record)?)?;
             kept.state.evolve(&event);
         }
         RecordKind::TimerSet => {

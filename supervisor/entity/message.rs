@@ -43,6 +43,7 @@ pub(crate) type Outcome = Result<(AnyBox, Option<Written>), AnyRefused>;
 pub(crate) enum AnyRefused {
     Rejected(AnyBox),
     KeyReused,
+    Poison,
     Unavailable(Unavailable),
     Fault,
 }
@@ -54,6 +55,8 @@ pub(crate) struct Ask {
     pub(crate) asker: u128,
     pub(crate) key: Option<u128>,
     pub(crate) trace: u128,
+    /// The span of the request it belongs to.
+    pub(crate) span: tracing::Span,
     pub(crate) deadline: Timestamp,
     pub(crate) reply: oneshot::Sender<Outcome>,
     pub(crate) permit: Option<Permit>,

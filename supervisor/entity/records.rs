@@ -43,7 +43,7 @@ impl<'a> Header<'a> {
     pub(crate) fn event(&mut self, name: Name, version: u16, body: &[u8]) -> Result<Record, keyring::Error> {
         let mut record = self.next(RecordKind::Event, name, &[])?;
         record.version = version;
-        record.body = self.runtime.keyring.seal(&self.entity.home, &place_of(&record), body)?;
+        record.body = self.runtime.keyring.seal_ahead(&self.entity.home, &place_of(&record), body)?;
         Ok(record)
     }
 
@@ -68,7 +68,7 @@ impl<'a> Header<'a> {
             body: Vec::new(),
         };
         if !body.is_empty() {
-            record.body = self.runtime.keyring.seal(&self.entity.home, &place_of(&record), body)?;
+            record.body = self.runtime.keyring.seal_ahead(&self.entity.home, &place_of(&record), body)?;
         }
         Ok(record)
     }

@@ -1,0 +1,331 @@
+//! The manual: every key, what it means, its unit, its default and why.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use crate::{Bytes, Error, LogFormat, Mistake, Origin, PublicUrl, Secret, Sources, Value};
+
+/// A key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name, e.g. `http.listen`.
+    pub name: &'static str,
+    /// What it means, line by line.
+    pub doc: &'static [&'static str],
+    /// Its default, as text; empty for none.
+    pub default: &'static str,
+}
+
+impl Key {
+    /// Its environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("PROGNET_{}", self.name.replace('.', "_").to_uppercase())
+    }
+}
+
+/// Defines sections and keys once: structs, table of keys, and how values come in.
+macro_rules! settings {
+    ($($(#[doc = $about:literal])* $section:ident: $struct:ident {
+        $($(#[doc = $doc:literal])* $key:ident: $type:ty = $default:literal;)*
+    })*) => {
+        $(
+            $(#[doc = $about])*
+            #[derive(Debug, Clone)]
+            pub struct $struct {
+                $($(#[doc = $doc])* pub $key: $type,)*
+            }
+        )*
+
+        /// All settings, and where each came from.
+        #[derive(Debug, Clone)]
+        pub struct Settings {
+            $($(#[doc = $about])* pub $section: $struct,)*
+            origins: BTreeMap<&'static str, Origin>,
+        }
+
+        const KEYS: &[Key] = &[$($(Key {
+            name: concat!(stringify!($section), ".", stringify!($key)),
+            doc: &[$($doc),*],
+            default: $default,
+        },)*)*];
+
+        impl Settings {
+            /// Puts together what the sources say.
+            ///
+            /// # Errors
+            /// Everything that is wrong, at once.
+            pub fn load(mut sources: Sources) -> Result<Self, Error> {
+                let mut origins = BTreeMap::new();
+                $($(let $key: Option<$type> = take(
+                    concat!(stringify!($section), ".", stringify!($key)), $default, &mut sources, &mut origins,
+                );)*
+                let $section = (|| Some($struct { $($key: $key?,)* }))();)*
+                sources.finish()?;
+                let settings = (|| Some(Self { $($section: $section?,)* origins }))();
+                // A value that is missing has left a mistake above.
+                settings.ok_or_else(|| Error(Vec::new()))
+            }
+
+            fn shown(&self) -> Vec<String> {
+                vec![$($(self.$section.$key.show(),)*)*]
+            }
+        }
+    };
+}
+
+settings! {
+    /// Where bytes are kept.
+    storage: Storage {
+        /// The data directory: journal, keyring, snapshots and read models. Made if it is not there.
+        data: PathBuf = "./data";
+        /// The size of a journal segment. Larger ones mean fewer files, smaller ones a shorter scan at start.
+        segment_bytes: Bytes = "64MiB";
+        /// Memory for snapshots and read models; more of it saves reads of the disk.
+        tier_cache_bytes: Bytes = "64MiB";
+        /// The key that wraps all others, instead of `keyring/master.key` in the data directory.
+        /// Best given by its environment variable, from wherever your secrets are.
+        master_key: Option<Secret> = "";
+    }
+    /// The doors.
+    http: Http {
+        /// The API. Loopback by default: put TLS in front before listening elsewhere.
+        listen: SocketAddr = "127.0.0.1:8080";
+        /// Health and metrics, which know no callers: leave it where only operators reach it.
+        management: SocketAddr = "127.0.0.1:8081";
+        /// How clients reach the API, e.g. `https://api.example.org`: the issuer that tokens name, and the
+        /// setup link's beginning. None means the address listened on.
+        public_url: Option<PublicUrl> = "";
+        /// The largest body of a request; a larger one is answered 413.
+        body_bytes_max: Bytes = "256KiB";
+        /// How long a request may take until it is answered that it took too long.
+        deadline: Duration = "5s";
+        /// Items of a page of a list; a request may ask for fewer.
+        page_items_max: usize = "200";
+        /// Requests taken at once; more are answered 503 with `Retry-After`.
+        in_flight_max: usize = "2000";
+        /// Connections held at once; more wait to be taken.
+        connections_max: usize = "20000";
+        /// Bytes of all headers of a request together; more is answered 431.
+        header_bytes_max: Bytes = "32KiB";
+        /// How long a stopping node goes on with the requests it has taken.
+        grace: Duration = "20s";
+    }
+    /// How long people are let in.
+    auth: Auth {
+        /// How long an access token is good. Revocation acts within seconds whatever this says.
+        access_token_life: Duration = "10m";
+        /// A session nobody refreshed for this long ends.
+        refresh_idle: Duration = "14d";
+        /// A session ends after this long, whatever happens.
+        refresh_life: Duration = "90d";
+        /// A spent refresh token gives its successor again for this long, so that parallel requests of one
+        /// client do not log it out; after that it ends the session.
+        refresh_grace: Duration = "30s";
+        /// How long a key signs access tokens before the next one does.
+        key_rotation: Duration = "30d";
+    }
+    /// What a node says of itself, on standard error.
+    log: Log {
+        /// What is logged, e.g. `info,prognet=debug` (tracing-subscriber's EnvFilter).
+        filter: String = "info,ractor=warn";
+        /// `human` or `json`.
+        format: LogFormat = "human";
+    }
+    /// How many entities run, and how much may wait for them.
+    entities: Entities {
+        /// An entity without a command for this long leaves memory; its next command brings it back.
+        idle: Duration = "2m";
+        /// Entities running at once; the one not used for longest leaves first. Each takes about 11 KB.
+        resident_max: usize = "50000";
+        /// What the entities running at once may weigh, by estimate: the other bound of the same kind.
+        resident_bytes: Bytes = "768MiB";
+        /// Records between two snapshots of an entity: fewer mean faster starts, more writing.
+        snapshot_every: usize = "100";
+        /// Commands that may wait for one entity; more are answered 429.
+        entity_queue: usize = "128";
+        /// Commands that may wait in one home, so that no tenant fills a shard; more are answered 429.
+        home_queue: usize = "512";
+        /// Commands that may wait for one shard; more are answered 503.
+        shard_queue: usize = "1024";
+        /// Commands that may wait on the node; more are answered 503.
+        node_queue: usize = "8192";
+        /// Crashes within `restart_window` that an entity survives; one more and it waits for an operator.
+        restart_intensity: usize = "3";
+        /// See `restart_intensity`.
+        restart_window: Duration = "1m";
+        /// First replies kept per entity, for retries with the same `Idempotency-Key`.
+        reply_window: usize = "1000";
+        /// How long a first reply is kept.
+        reply_age: Duration = "1d";
+    }
+}
+
+/// The value of a key, or a mistake in `sources`.
+fn take<V: Value>(
+    key: &'static str,
+    default: &'static str,
+    sources: &mut Sources,
+    origins: &mut BTreeMap<&'static str, Origin>,
+) -> Option<V> {
+    let (text, origin) = sources.take(key).unwrap_or_else(|| (default.to_owned(), Origin::Default));
+    let value = V::parse(&text);
+    if value.is_none() {
+        let value = if V::IS_SECRET { "***".to_owned() } else { text };
+        sources.mistake(Mistake::Invalid { key: key.to_owned(), value, origin, valid: V::VALID });
+        return None;
+    }
+    origins.insert(key, origin);
+    value
+}
+
+impl Settings {
+    /// All keys, in the manual's order.
+    #[must_use]
+    pub const fn keys() -> &'static [Key] {
+        KEYS
+    }
+
+    /// All keys with their values as text, secrets as `***`, and where each came from.
+    pub fn all(&self) -> impl Iterator<Item = (&'static Key, String, &Origin)> {
+        KEYS.iter().zip(self.shown()).filter_map(|(key, shown)| {
+            let origin = self.origins.get(key.name)?;
+            Some((key, shown, origin))
+        })
+    }
+
+    /// The error of a value that its type takes and its reader does not.
+    #[must_use]
+    pub fn refuse(&self, key: &'static str, valid: &'static str) -> Error {
+        let found = self.all().find(|(known, ..)| known.name == key);
+        let mistakes = found.map(|(_, value, origin)| Mistake::Invalid {
+            key: key.to_owned(),
+            value,
+            origin: origin.clone(),
+            valid,
+        });
+        Error(mistakes.into_iter().collect())
+    }
+
+    /// All keys with the values that count, as a settings file; secrets as `***`, if wanted with origins.
+    #[must_use]
+    pub fn written(&self, with_origin: bool) -> String {
+        let line = |(key, value, origin): (&Key, String, &Origin)| {
+            let origin = if with_origin { format!("  # {origin}") } else { String::new() };
+            format!("{} = {}{origin}\n", key.name, quoted(&value))
+        };
+        self.all().map(line).collect()
+    }
+
+    /// A settings file to start from: every key with its meaning and default, commented out.
+    #[must_use]
+    pub fn sample() -> String {
+        let mut text = String::from(
+            "# Settings of a ProgNetwork node. Every key is here with its default; uncomment what you change.\n\
+             # `prognet config check` says what is wrong, `prognet config show --origin` what counts and why.\n",
+        );
+        let mut section = "";
+        for key in KEYS {
+            let (of, name) = key.name.split_once('.').unwrap_or_default();
+            if of != section {
+                text.push_str(&format!("\n[{of}]\n"));
+                section = of;
+            }
+            for line in key.doc {
+                text.push_str(&format!("#{line}\n"));
+            }
+            text.push_str(&format!("# ({})\n#{name} = {}\n", key.variable(), quoted(key.default)));
+        }
+        text
+    }
+}
+
+/// A value as TOML: numbers bare, all else as a string.
+fn quoted(value: &str) -> String {
+    if value.parse::<u64>().is_ok() { value.to_owned() } else { toml::Value::from(value).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, variables: &[(&str, &str)]) -> Result<Settings, Error> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("prognet.toml");
+        std::fs::write(&path, file).unwrap();
+        let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        Settings::load(Sources::default().file(Some(path)).environment(variables))
+    }
+
+    fn mistakes(file: &str, variables: &[(&str, &str)]) -> Vec<String> {
+        load(file, variables).unwrap_err().0.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn flags_overrule_the_environment_which_overrules_the_file() {
+        let file = "[http]\nlisten = \"127.0.0.1:1\"\npage_items_max = 7\ndeadline = \"1s\"";
+        let settings = load(file, &[("PROGNET_HTTP_LISTEN", "127.0.0.1:2"), ("HOME", "/")]).unwrap();
+        assert_eq!(settings.http.listen.port(), 2);
+        assert_eq!((settings.http.page_items_max, settings.http.deadline), (7, Duration::from_secs(1)));
+        let origin = |name: &str| {
+            settings.all().find(|(key, ..)| key.name == name).map(|(_, _, origin)| origin.to_string())
+        };
+        assert_eq!(origin("http.listen").as_deref(), Some("PROGNET_HTTP_LISTEN"));
+        assert_eq!(origin("http.grace").as_deref(), Some("default"));
+
+        let flags = Sources::default()
+            .environment([("PROGNET_HTTP_LISTEN".into(), "127.0.0.1:2".into())])
+            .flag("--listen", "http.listen", Some("127.0.0.1:3".to_owned()));
+        assert_eq!(Settings::load(flags).unwrap().http.listen.port(), 3);
+    }
+
+    #[test]
+    fn every_mistake_names_key_value_source_and_what_is_valid() {
+        let said = mistakes("[http]\nlisten = \"here\"\nlisen = 1", &[("PROGNET_HTTP_DEADLINE", "5")]);
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said.iter().any(|said| said.starts_with("`http.listen` is `here` (from ")
+            && said.ends_with("but must be an address with a port, such as 127.0.0.1:8080")));
+        assert!(said.iter().any(|said| said.ends_with("is not a setting; did you mean `http.listen`?")));
+        assert!(said.contains(
+            &"`http.deadline` is `5` (from PROGNET_HTTP_DEADLINE), but must be a time above zero, such as 250ms, 30s, 10m, 2h or 14d"
+                .to_owned()
+        ));
+        assert!(
+            mistakes("", &[("PROGNET_NONSENSE", "x")])[0].starts_with("`nonsense` (from PROGNET_NONSENSE)")
+        );
+        assert!(mistakes("[http", &[])[0].contains("failed to read"));
+    }
+
+    #[test]
+    fn a_secret_shows_neither_when_it_is_right_nor_when_it_is_wrong() {
+        let key = "ab".repeat(32);
+        let settings = load("", &[("PROGNET_STORAGE_MASTER_KEY", &key)]).unwrap();
+        let shown: Vec<_> = settings.all().map(|(_, shown, _)| shown).collect();
+        assert!(shown.contains(&"***".to_owned()) && !shown.contains(&key));
+        assert!(!format!("{settings:?}").contains(&key));
+        let wrong = mistakes("", &[("PROGNET_STORAGE_MASTER_KEY", "hunter2")]);
+        assert!(!wrong[0].contains("hunter2"), "{wrong:?}");
+    }
+
+    /// `UPDATE=1 cargo test -p prognet-config` writes it anew.
+    #[test]
+    fn the_sample_has_every_key_and_its_default() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/prognet.toml");
+        #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
+        if std::env::var("UPDATE").is_ok() {
+            std::fs::write(path, Settings::sample()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), Settings::sample());
+        let uncommented: String = Settings::sample()
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(line) if !line.starts_with(' ') => format!("{line}\n"),
+                Some(_) => String::new(),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        let settings = load(&uncommented, &[]).unwrap();
+        assert!(settings.all().all(|(_, _, origin)| matches!(origin, Origin::File(_))));
+        let defaults = Settings::load(Sources::default()).unwrap();
+        assert_eq!(settings.shown(), defaults.shown());
+    }
+}

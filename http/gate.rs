@@ -1,0 +1,153 @@
+//! The gate: whether a token still stands for somebody who may come in.
+//!
+//! A token tells who it was made for; since then the session may have ended, the account have changed or the
+//! tenant been suspended. The entities know; their answers are kept for a second, which bounds how long a
+//! revoked token goes on (promised: 5 s) and what a busy caller costs.
+
+use std::time::Duration;
+
+use prognet_actors::{
+    auth::{Session, access::Principal},
+    ids::{AccountId, SessionId, TenantId},
+    tenancy::{
+        Tenant,
+        tenant::{self, Status},
+    },
+    users::{Account, account},
+};
+use prognet_supervisor::Asking;
+
+use crate::{
+    Edge,
+    kept::Kept,
+    problem::Problem,
+    tokens::{self, Claims},
+};
+
+/// How long an entity's answer is believed.
+const FRESH: Duration = Duration::from_secs(1);
+/// Signatures found good are remembered: checking one costs more than the rest of a request.
+const SIGNATURE_KEPT: Duration = Duration::from_secs(60);
+/// Sessions, tenants and signatures remembered, each.
+const REMEMBERED_MAX: usize = 50_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    signatures: Kept<u128, Claims>,
+    people: Kept<(AccountId, SessionId), Result<Person, Gone>>,
+    tenants: Kept<TenantId, Option<tenant::View>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Person {
+    is_platform_admin: bool,
+}
+
+/// There is no such session any more.
+#[derive(Debug, Clone, Copy)]
+struct Gone;
+
+/// Somebody who may come in.
+#[derive(Debug, Clone)]
+pub(crate) struct Admitted {
+    pub(crate) principal: Principal,
+    pub(crate) claims: Claims,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            signatures: Kept::new(SIGNATURE_KEPT, REMEMBERED_MAX),
+            people: Kept::new(FRESH, REMEMBERED_MAX),
+            tenants: Kept::new(FRESH, REMEMBERED_MAX),
+        }
+    }
+}
+
+impl Gate {
+    /// Proves a token.
+    pub(crate) async fn admit(&self, edge: &Edge, token: &str) -> Result<Admitted, Problem> {
+        let (now, print) = (edge.node.clock().now(), edge.node.hash("bearer", token.as_bytes()));
+        let claims = match self.signatures.get(&print, now) {
+            Some(claims) if now < claims.until() => claims,
+            Some(_) => return Err(Problem::unauthorized()),
+            None => {
+                let claims = tokens::verified(edge, token).ok_or_else(Problem::unauthorized)?;
+                self.signatures.put(print, now, claims.clone());
+                claims
+            }
+        };
+        let principal = self.stands(edge, &claims).await?;
+        Ok(Admitted { principal, claims })
+    }
+
+    /// Whether a token that was proven still stands, and for whom; whoever holds a door open asks again.
+    pub(crate) async fn stands(&self, edge: &Edge, claims: &Claims) -> Result<Principal, Problem> {
+        let person = self.person(edge, claims).await?;
+        if let Some(tenant) = claims.tid {
+            self.open_tenant(edge, tenant, claims).await?;
+        }
+        let Person { is_platform_admin } = person;
+        Ok(Principal { account: claims.sub, is_platform_admin, tenant: claims.tid })
+    }
+
+    /// What was remembered of a session is asked anew.
+    pub(crate) fn forget_session(&self, account: AccountId, session: SessionId) {
+        self.people.forget(&(account, session));
+    }
+
+    /// What was remembered of a tenant is asked anew.
+    pub(crate) fn forget_tenant(&self, tenant: TenantId) {
+        self.tenants.forget(&tenant);
+    }
+
+    async fn person(&self, edge: &Edge, claims: &Claims) -> Result<Person, Problem> {
+        let (now, key) = (edge.node.clock().now(), (claims.sub, claims.sid));
+        let person = match self.people.get(&key, now) {
+            Some(person) => person,
+            None => {
+                let asking = asking(edge);
+                let session = edge.node.read(&asking, Session::at(claims.sub, claims.sid)).await?;
+                let account = edge.node.read(&asking, Account::at(claims.sub)).await?;
+                let is_live = session.is_some_and(|session| session.ended.is_none());
+                let active = account.filter(|account| is_live && account.status == account::Status::Active);
+                let person =
+                    active.map(|account| Person { is_platform_admin: account.is_platform_admin }).ok_or(Gone);
+                self.people.put(key, now, person);
+                person
+            }
+        };
+        person.map_err(|Gone| Problem::session_ended())
+    }
+
+    async fn open_tenant(&self, edge: &Edge, id: TenantId, claims: &Claims) -> Result<(), Problem> {
+        let now = edge.node.clock().now();
+        let tenant = match self.tenants.get(&id, now) {
+            Some(tenant) => tenant,
+            None => {
+                let tenant = edge.node.read(&asking(edge), Tenant::at(id)).await?;
+                self.tenants.put(id, now, tenant.clone());
+                tenant
+            }
+        };
+        let tenant = tenant.ok_or_else(Problem::unauthorized)?;
+        is_open(&tenant)?;
+        let is_current = claims.tep == Some(tenant.epoch) && tenant.owners.contains(&claims.sub);
+        if is_current { Ok(()) } else { Err(Problem::unauthorized()) }
+    }
+}
+
+/// A suspended tenant lets nobody in, and says why.
+pub(crate) fn is_open(tenant: &tenant::View) -> Result<(), Problem> {
+    match tenant.status {
+        Status::Active => Ok(()),
+        Status::Suspended { since, reason, until } => Err(Problem::tenant_suspended(since, reason, until)),
+    }
+}
+
+/// What the gate asks entities with.
+pub(crate) fn asking(edge: &Edge) -> Asking {
+    let deadline = edge.node.clock().now().after(edge.settings.deadline);
+    Asking { asker: 0, key: None, trace: 0, deadline }
+}

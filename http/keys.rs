@@ -1,0 +1,206 @@
+//! The keys that sign access tokens: shown to verifiers, renewed in time, private halves in the keyring.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use actix_web::{HttpResponse, http::header, web::Data};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::{DecodingKey, EncodingKey};
+use prognet_actors::auth::{
+    KeyRing,
+    key_ring::{self, Key},
+};
+use prognet_supervisor::{Asking, Node, Refused, Timestamp, Unavailable};
+use serde_json::json;
+
+use crate::Edge;
+
+/// A new key is shown this long before it signs: thrice what verifiers may keep the answer of the route below.
+const SHOWN_BEFORE: Duration = Duration::from_secs(15 * 60);
+const KEPT_BY_VERIFIERS_S: u64 = 300;
+/// How often other nodes' changes are looked for, and whether a key is due.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// What a look may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The keys as this node knows them.
+#[derive(Default)]
+pub(crate) struct Keys(RwLock<Arc<Known>>);
+
+#[derive(Default)]
+struct Known {
+    ring: Vec<Key>,
+    signing: HashMap<String, EncodingKey>,
+    verifying: HashMap<String, DecodingKey>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The key that signs now, and its name.
+    pub(crate) fn signing(&self, now: Timestamp) -> Option<(String, EncodingKey)> {
+        let known = self.known();
+        let key = key_ring::signing(&known.ring, now)?;
+        Some((key.kid.clone(), known.signing.get(&key.kid)?.clone()))
+    }
+
+    /// The key of this name, if it still verifies.
+    pub(crate) fn verifying(&self, kid: &str, now: Timestamp) -> Option<DecodingKey> {
+        let known = self.known();
+        key_ring::shown(&known.ring, now).find(|key| key.kid == kid)?;
+        known.verifying.get(kid).cloned()
+    }
+
+    /// Learns what the key ring holds, after adding a key if one is due.
+    pub(crate) async fn look(
+        &self,
+        node: &Node,
+        rotate_every: Duration,
+        token_lasts: Duration,
+    ) -> Result<(), Unavailable> {
+        let now = node.clock().now();
+        let asking = Asking { asker: 0, key: None, trace: 0, deadline: now.after(PATIENCE) };
+        let ring = node.read(&asking, KeyRing::at()).await.map_err(unavailable)?;
+        let newest = ring.last();
+        let is_due = newest.is_none_or(|newest| now.since(newest.from) >= rotate_every);
+        let ring = if is_due {
+            let (kid, x, y) = make(node)?;
+            let after = newest.map(|newest| newest.kid.clone());
+            let stage =
+                key_ring::Command::Stage { kid, x, y, after, shown_before: SHOWN_BEFORE, token_lasts };
+            match node.ask(&asking, KeyRing::at(), stage).await {
+                Ok(staged) => staged.reply,
+                Err(Refused::Rejected(key_ring::Rejection::Outdated)) => {
+                    node.read(&asking, KeyRing::at()).await.map_err(unavailable)?
+                }
+                Err(refused) => return Err(unavailable(refused)),
+            }
+        } else {
+            ring
+        };
+        let known = Known::of(ring, node)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+        Ok(())
+    }
+}
+
+impl Known {
+    fn of(ring: Vec<Key>, node: &Node) -> Result<Self, Unavailable> {
+        let mut known = Self::default();
+        for Key { kid, x, y, .. } in &ring {
+            let private = node.secret(&secret_name(kid), Vec::new)?;
+            known.signing.insert(kid.clone(), EncodingKey::from_ec_der(&private));
+            if let Ok(public) = DecodingKey::from_ec_components(x, y) {
+                known.verifying.insert(kid.clone(), public);
+            }
+        }
+        known.ring = ring;
+        Ok(known)
+    }
+}
+
+/// A new key, its private half kept: its name and the coordinates of its public half.
+fn make(node: &Node) -> Result<(String, String, String), Unavailable> {
+    let kid = format!("{:032x}", node.clock().fresh_id());
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+    let pkcs8 = pkcs8.map_err(|_unspecified| Unavailable::NotWritten)?;
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())
+        .map_err(|_rejected| Unavailable::NotWritten)?;
+    // An uncompressed point: 4, then both coordinates (SEC 1 s. 2.3.3).
+    let point = pair.public_key().as_ref();
+    let coordinate = |from, to| BASE64_URL_SAFE_NO_PAD.encode(point.get(from..to).unwrap_or_default());
+    node.secret(&secret_name(&kid), || pkcs8.as_ref().to_vec())?;
+    Ok((kid, coordinate(1, 33), coordinate(33, 65)))
+}
+
+fn secret_name(kid: &str) -> String {
+    format!("jwt/{kid}")
+}
+
+fn unavailable<R>(refused: Refused<R>) -> Unavailable {
+    match refused {
+        Refused::Unavailable(why) => why,
+        Refused::Rejected(_) | Refused::KeyReused | Refused::Poison | Refused::Fault => {
+            Unavailable::NotWritten
+        }
+    }
+}
+
+/// Looks for ever; what went wrong once is tried again the next time.
+pub(crate) async fn keep(edge: Data<Edge>) {
+    loop {
+        edge.node.clock().sleep(LOOK_EVERY).await;
+        let auth = &edge.settings.auth;
+        if let Err(why) = edge.keys.look(&edge.node, auth.key_rotation, auth.access_lasts).await {
+            tracing::warn!(why = %why, "failed to look after the token keys");
+        }
+    }
+}
+
+/// The public keys (RFC 7517), for whoever checks tokens without asking.
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "sessions",
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = serde_json::Value)), security(()))]
+pub(crate) async fn jwks(edge: Data<Edge>) -> HttpResponse {
+    let known = edge.keys.known();
+    let keys: Vec<_> = key_ring::shown(&known.ring, edge.node.clock().now())
+        .map(|Key { kid, x, y, .. }| {
+            json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y })
+        })
+        .collect();
+    let caching = format!("public, max-age={KEPT_BY_VERIFIERS_S}");
+    let answer = HttpResponse::Ok()
+        .insert_header((header::CACHE_CONTROL, caching))
+        .content_type("application/jwk-set+json")
+        .body(json!({ "keys": keys }).to_string());
+    std::future::ready(answer).await
+}
+
+#[cfg(test)]
+mod tests {
+    use prognet_supervisor::testing::World;
+
+    use super::*;
+
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+    const TOKEN: Duration = Duration::from_secs(600);
+
+    #[tokio::test]
+    async fn a_key_is_renewed_in_time_and_no_token_is_left_without_its_key() {
+        let (world, keys) = (World::new(prognet_actors::services).await, Keys::default());
+        let look = async || keys.look(&world.node, MONTH, TOKEN).await.unwrap();
+        let signing = || keys.signing(world.clock.now()).unwrap().0;
+        let verifies = |kid: &str| keys.verifying(kid, world.clock.now()).is_some();
+        look().await;
+        let old = signing();
+
+        world.clock.advance(MONTH);
+        look().await;
+        assert_eq!(signing(), old, "the next one is shown first");
+        world.clock.advance(SHOWN_BEFORE);
+        let new = signing();
+        assert_ne!(new, old);
+        assert!(verifies(&old) && verifies(&new), "tokens of the old one still live");
+        world.clock.advance(TOKEN);
+        assert!(!verifies(&old) && verifies(&new));
+
+        // A node that starts now knows what the others know.
+        let other = Keys::default();
+        other.look(&world.node, MONTH, TOKEN).await.unwrap();
+        assert_eq!(other.signing(world.clock.now()).unwrap().0, new);
+    }
+}

@@ -1,0 +1,200 @@
+//! Live streams: what happens, as it happens, over server-sent events here and over a WebSocket in `live/`.
+
+pub(crate) mod socket;
+
+use std::{convert::Infallible, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header,
+    web::{Bytes, Data},
+};
+use futures_util::{StreamExt, stream};
+use prognet_actors::{
+    auth::access::{Principal, Right, may},
+    ids::{AccountId, TenantId},
+};
+use prognet_sdk::EventView;
+use prognet_supervisor::{Frame, HomeKind, Position, Published, Subscription, Topic};
+use serde::Deserialize;
+use tokio::{sync::watch, time::Interval};
+use utoipa::IntoParams;
+
+use crate::{
+    Edge,
+    caller::{Caller, denied},
+    cursor,
+    input::Query,
+    problem::Problem,
+    tokens::Claims,
+    v1::Problems,
+};
+
+/// How often an open stream asks whether its caller still stands; 5 s are promised.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Looks between two signs of life, so that no proxy takes a quiet stream for a dead one.
+const LOOKS_PER_SIGN: u32 = 7;
+
+/// What a live stream may be asked.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Watch {
+    /// `system`, `tenant:ten_...` or `account:acc_...`.
+    topic: String,
+    /// Resumes behind this cursor; without one the stream begins with what comes next.
+    after: Option<String>,
+}
+
+/// Events as they happen: `id` is the cursor, `Last-Event-ID` (or `after`) resumes behind one.
+///
+/// The stream ends with `event: closed` and a problem once the caller's token stands no longer, and begins
+/// with `event: gap` if the cursor is not of this log: read the state again then.
+#[utoipa::path(get, path = "/v1/live/sse", tag = "events", params(Watch, ("Last-Event-ID" = Option<String>, Header, description = "Resumes behind this cursor")),
+    responses((status = 200, description = "Server-sent events; each has an `EventView` as its data", body = EventView, content_type = "text/event-stream"), Problems))]
+pub(crate) async fn sse(
+    caller: Caller,
+    Query(watch): Query<Watch>,
+    request: HttpRequest,
+    edge: Data<Edge>,
+) -> Result<HttpResponse, Problem> {
+    let topic = topic(&watch.topic, caller.principal())?;
+    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
+    let after = place(&edge, topic, last.or(watch.after.as_deref()))?;
+    let watching = Watching {
+        subscription: edge.node.watch(topic, after),
+        topic,
+        claims: caller.claims().clone(),
+        look: tokio::time::interval(LOOK_EVERY),
+        looks: 0,
+        closing: edge.closing.subscribe(),
+        edge,
+        is_over: false,
+    };
+    let hello = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b": live\n\n"))]);
+    let texts = stream::unfold(watching, |mut watching| async {
+        let text = watching.next().await?;
+        Some((Ok(Bytes::from(text)), watching))
+    });
+    let answer = HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .streaming(hello.chain(texts));
+    std::future::ready(Ok(answer)).await
+}
+
+/// A stream that is open.
+struct Watching {
+    edge: Data<Edge>,
+    subscription: Subscription,
+    topic: Topic,
+    claims: Claims,
+    look: Interval,
+    looks: u32,
+    closing: watch::Receiver<bool>,
+    is_over: bool,
+}
+
+impl Watching {
+    /// The next text to send; none at the end.
+    async fn next(&mut self) -> Option<String> {
+        if self.is_over {
+            return None;
+        }
+        loop {
+            tokio::select! {
+                frame = self.subscription.next() => return Some(text(&self.edge, self.topic, &frame?)),
+                _ = self.look.tick() => {
+                    if let Err(problem) = stands(&self.edge, &self.claims).await {
+                        self.is_over = true;
+                        let problem = serde_json::to_string(&problem.wire()).unwrap_or_default();
+                        return Some(format!("event: closed\ndata: {problem}\n\n"));
+                    }
+                    self.looks += 1;
+                    if self.looks.is_multiple_of(LOOKS_PER_SIGN) {
+                        return Some(": live\n\n".to_owned());
+                    }
+                }
+                _ = self.closing.wait_for(|is_closing| *is_closing) => return None,
+            }
+        }
+    }
+}
+
+/// A frame as server-sent events have it.
+fn text(edge: &Edge, topic: Topic, frame: &Frame) -> String {
+    match frame {
+        Frame::Event(event) => {
+            let view = view(edge, topic, event);
+            let data = serde_json::to_string(&view).unwrap_or_default();
+            format!("id: {}\nevent: {}\ndata: {data}\n\n", view.cursor, view.kind)
+        }
+        Frame::Gap { to } => {
+            let cursor = cursor::write(&edge.node, &list(topic), &to.to_bytes());
+            format!("id: {cursor}\nevent: gap\ndata: {{}}\n\n")
+        }
+    }
+}
+
+/// Whether whoever holds a stream open may still do so.
+pub(crate) async fn stands(edge: &Edge, claims: &Claims) -> Result<(), Problem> {
+    if edge.node.clock().now() >= claims.until() {
+        return Err(Problem::unauthorized());
+    }
+    edge.gate.stands(edge, claims).await.map(|_| ())
+}
+
+/// `system`, `tenant:ten_...` or `account:acc_...`, if the caller may watch it.
+pub(crate) fn topic(text: &str, who: &Principal) -> Result<Topic, Problem> {
+    const VALID: &str = "`system`, `tenant:` and a tenant's id, or `account:` and the caller's own id";
+    let invalid = || Problem::field("topic", VALID);
+    match text.split_once(':') {
+        None if text == "system" => {
+            may(who, Right::WatchPlatform, None).map_err(denied)?;
+            Ok(Topic::System)
+        }
+        Some(("tenant", id)) => {
+            let tenant: TenantId = id.parse().map_err(|_not_an_id| invalid())?;
+            may(who, Right::ReadEvents, Some(tenant)).map_err(denied)?;
+            Ok(Topic::Home(tenant.home()))
+        }
+        Some(("account", id)) => {
+            let account: AccountId = id.parse().map_err(|_not_an_id| invalid())?;
+            if account == who.account { Ok(Topic::Home(account.home())) } else { Err(invalid()) }
+        }
+        Some(_) | None => Err(invalid()),
+    }
+}
+
+/// Cursors are signed for their topic: one of a tenant opens no other.
+pub(crate) fn list(topic: Topic) -> String {
+    match topic {
+        Topic::System => "events/system".to_owned(),
+        Topic::Home(home) => format!("events/{:?}/{:x}", home.kind, home.id),
+    }
+}
+
+/// The position behind a cursor.
+pub(crate) fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Option<Position>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let place = cursor::read(&edge.node, &list(topic), text)?;
+    let position = Position::from_bytes(&place);
+    position.map(Some).ok_or_else(|| Problem::field("after", "a cursor of this topic"))
+}
+
+/// An event as clients see it.
+pub(crate) fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
+    let id = match event.home.kind {
+        HomeKind::Tenant => TenantId::new(event.id).to_string(),
+        HomeKind::Account if event.kind.starts_with("account.") => AccountId::new(event.id).to_string(),
+        HomeKind::Account | HomeKind::Platform => format!("{:032x}", event.id),
+    };
+    EventView {
+        cursor: cursor::write(&edge.node, &list(topic), &event.position.to_bytes()),
+        kind: event.kind.clone(),
+        id,
+        at: event.at.to_string(),
+        trace: format!("{:032x}", event.trace),
+        data: event.data.clone(),
+    }
+}

@@ -1,0 +1,155 @@
+//! What happens around every request: its trace, its limits, its headers, its place in logs and numbers.
+
+use std::time::Duration;
+
+use actix_web::{
+    Error, HttpMessage, HttpRequest, ResponseError,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+    web::Data,
+};
+use tracing::{Instrument, field::Empty};
+
+use crate::{Edge, problem::Problem};
+
+/// The trace a request belongs to: its id in answers, logs, commands and events.
+#[derive(Debug, Clone, Copy)]
+struct Trace(u128);
+
+/// The trace of a request.
+pub(crate) fn trace(request: &HttpRequest) -> u128 {
+    request.extensions().get::<Trace>().map_or(0, |trace| trace.0)
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What every answer carries unless its handler says otherwise: nothing here is for a browser to run,
+/// frame, sniff or keep.
+const HARDENED: [(HeaderName, HeaderValue); 5] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::CROSS_ORIGIN_OPENER_POLICY, HeaderValue::from_static("same-origin")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+/// Serves one request within the limits, and makes whatever comes of it an answer of ours.
+pub(crate) async fn attend(
+    edge: Data<Edge>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let clock = edge.node.clock();
+    let (watch, trace) = (clock.stopwatch(), incoming(request.headers()).unwrap_or_else(|| clock.fresh_id()));
+    let (method, route) = (request.method().clone(), request.match_pattern());
+    let route = route.as_deref().unwrap_or("none");
+    let id = format!("{trace:032x}");
+    let span = tracing::info_span!("request", http.method = %method, http.route = route, http.status = Empty, trace = id);
+    request.extensions_mut().insert(Trace(trace));
+
+    let outcome = bounded(&edge, request, next).instrument(span.clone()).await;
+
+    let outcome = finished(outcome, &id);
+    let status = match &outcome {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    span.record("http.status", status.as_u16());
+    tracing::debug!(parent: &span, elapsed_us = watch.elapsed().as_micros(), "answered");
+    edge.traffic.answered(&method, route, status, watch.elapsed());
+    outcome
+}
+
+/// Runs the handler if there is room for one more, and no longer than it may take.
+async fn bounded(
+    edge: &Edge,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some(_in_flight) = edge.traffic.enter(edge.settings.in_flight_max) else {
+        return Err(Problem::overloaded().into());
+    };
+    if header_bytes(request.headers()) > edge.settings.header_bytes_max {
+        return Err(Problem::headers_too_large(edge.settings.header_bytes_max).into());
+    }
+    // A handler's own deadline ends first; this one is for bodies that trickle in.
+    let patience = edge.settings.deadline.saturating_add(Duration::from_secs(1));
+    match tokio::time::timeout(patience, next.call(request)).await {
+        Ok(outcome) => outcome.map(ServiceResponse::map_into_boxed_body),
+        Err(_elapsed) => Err(Problem::too_slow().into()),
+    }
+}
+
+/// Failures, ours and the framework's, become problems that name the request; all answers are hardened.
+fn finished(
+    outcome: Result<ServiceResponse<BoxBody>, Error>,
+    id: &str,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let response = outcome.map_err(|error| Problem::of(&error).of_request(id))?;
+    let problem = response.response().error().map(|error| Problem::of(error).of_request(id));
+    let mut response = match problem {
+        Some(problem) => response.into_response(problem.error_response()),
+        None => response,
+    };
+    harden(response.headers_mut(), id);
+    Ok(response)
+}
+
+/// Names the request, and fills in what the handler left open.
+pub(crate) fn harden(headers: &mut HeaderMap, id: &str) {
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    for (name, value) in HARDENED {
+        if !headers.contains_key(&name) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len())).sum()
+}
+
+/// The trace id of a valid `traceparent` (W3C Trace Context s. 3.2), so that a caller's trace goes on here.
+fn incoming(headers: &HeaderMap) -> Option<u128> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_valid = is_hex(version, 2) && version != "ff" && is_hex(trace, 32) && is_hex(parent, 16);
+    let trace = u128::from_str_radix(trace, 16).ok()?;
+    (is_valid && trace != 0).then_some(trace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_valid_traceparent_goes_on_and_any_other_is_ignored() {
+        let of = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static("traceparent"), HeaderValue::from_static(text));
+            incoming(&headers)
+        };
+        assert_eq!(
+            of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            Some(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736)
+        );
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+        assert_eq!(incoming(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! Tokens: what an access token claims (RFC 9068), and refresh tokens, which are derived and never stored.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, Header, Validation};
+use prognet_actors::ids::{AccountId, SessionId, TenantId};
+use prognet_supervisor::{Node, Timestamp, Unavailable};
+use serde::{Deserialize, Serialize};
+
+use crate::Edge;
+
+/// The type of an access token (RFC 9068 s. 2.1): no other JWT passes for one.
+const TYPE: &str = "at+jwt";
+/// The client every session belongs to, as long as there are no others.
+const CLIENT: &str = "prognet";
+/// Makes a refresh token known to secret scanners.
+const PREFIX: &str = "prt_";
+
+/// What an access token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claims {
+    iss: String,
+    aud: String,
+    client_id: String,
+    jti: String,
+    iat: i64,
+    exp: i64,
+    /// The account.
+    pub(crate) sub: AccountId,
+    /// The session.
+    pub(crate) sid: SessionId,
+    /// The tenant it is for, if it is for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tid: Option<TenantId>,
+    /// The tenant's epoch when it was made: a suspension raises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tep: Option<u64>,
+}
+
+impl Claims {
+    /// When the token is over.
+    pub(crate) fn until(&self) -> Timestamp {
+        Timestamp::from_millis(self.exp.saturating_mul(1000))
+    }
+}
+
+/// An access token for a session, perhaps for a tenant at its epoch.
+pub(crate) fn access(
+    edge: &Edge,
+    sub: AccountId,
+    sid: SessionId,
+    tenant: Option<(TenantId, u64)>,
+) -> Result<String, Unavailable> {
+    let now = edge.node.clock().now();
+    let (kid, key) = edge.keys.signing(now).ok_or(Unavailable::NotWritten)?;
+    let (iat, exp) = (now.as_millis() / 1000, now.after(edge.settings.auth.access_lasts).as_millis() / 1000);
+    let claims = Claims {
+        iss: edge.issuer.clone(),
+        aud: edge.issuer.clone(),
+        client_id: CLIENT.to_owned(),
+        jti: format!("{:032x}", edge.node.clock().fresh_id()),
+        iat,
+        exp,
+        sub,
+        sid,
+        tid: tenant.map(|(id, _)| id),
+        tep: tenant.map(|(_, epoch)| epoch),
+    };
+    let header = Header { typ: Some(TYPE.to_owned()), kid: Some(kid), ..Header::new(Algorithm::ES256) };
+    jsonwebtoken::encode(&header, &claims, &key).map_err(|error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "failed to sign a token");
+        Unavailable::NotWritten
+    })
+}
+
+/// What a token claims, if one of our keys signed it as an access token of this platform, and it is not over.
+pub(crate) fn verified(edge: &Edge, token: &str) -> Option<Claims> {
+    let header = jsonwebtoken::decode_header(token).ok()?;
+    if header.typ.as_deref() != Some(TYPE) || header.alg != Algorithm::ES256 {
+        return None;
+    }
+    let now = edge.node.clock().now();
+    let key = edge.keys.verifying(header.kid.as_deref()?, now)?;
+    let mut rules = Validation::new(Algorithm::ES256);
+    rules.set_issuer(&[&edge.issuer]);
+    rules.set_audience(&[&edge.issuer]);
+    rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    // Judged below, on the clock that everything here runs on.
+    rules.validate_exp = false;
+    let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).ok()?.claims;
+    (now < claims.until()).then_some(claims)
+}
+
+/// Where a refresh token belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refreshing {
+    pub(crate) account: AccountId,
+    pub(crate) session: SessionId,
+    pub(crate) generation: u64,
+}
+
+impl Refreshing {
+    fn bytes(self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        bytes[..16].copy_from_slice(&self.account.number().to_be_bytes());
+        bytes[16..32].copy_from_slice(&self.session.number().to_be_bytes());
+        bytes[32..].copy_from_slice(&self.generation.to_be_bytes());
+        bytes
+    }
+
+    /// The token: where it belongs, and the proof that this platform made it.
+    pub(crate) fn token(self, node: &Node) -> String {
+        let bytes = self.bytes();
+        let proof = node.hash("refresh-token", &bytes).to_be_bytes();
+        format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode([&bytes[..], &proof].concat()))
+    }
+
+    /// The way back; none if this platform did not make it.
+    pub(crate) fn parse(token: &str, node: &Node) -> Option<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token.strip_prefix(PREFIX)?).ok()?;
+        let (account, rest) = bytes.split_first_chunk::<16>()?;
+        let (session, rest) = rest.split_first_chunk::<16>()?;
+        let (generation, proof) = rest.split_first_chunk::<8>()?;
+        let refreshing = Self {
+            account: AccountId::new(u128::from_be_bytes(*account)),
+            session: SessionId::new(u128::from_be_bytes(*session)),
+            generation: u64::from_be_bytes(*generation),
+        };
+        // Both sides go through the keyed hash once more: comparing them tells nothing about the proof.
+        let expected = node.hash("refresh-token", &refreshing.bytes()).to_be_bytes();
+        let is_ours = node.hash("compare", proof) == node.hash("compare", &expected);
+        is_ours.then_some(refreshing)
+    }
+}

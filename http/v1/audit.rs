@@ -1,0 +1,51 @@
+//! The audit trail of a tenant: who did what, and when.
+
+use actix_web::{
+    HttpResponse,
+    web::{Data, Path},
+};
+use prognet_actors::{
+    auth::access::Right,
+    events::{Audit, audit::Row},
+    ids::{AccountId, TenantId},
+};
+use prognet_sdk::{AuditEntry, AuditPage};
+
+use super::{Problems, events::After, tenants::id};
+use crate::{Edge, caller::Caller, cursor, input::Query, problem::Problem};
+
+/// Entries of a tenant's audit trail, oldest first.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit", tag = "events", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), After),
+    responses((status = 200, description = "A page of the trail", body = AuditPage), Problems))]
+pub(crate) async fn of_tenant(
+    caller: Caller,
+    tenant: Path<String>,
+    Query(page): Query<After>,
+    edge: Data<Edge>,
+) -> Result<HttpResponse, Problem> {
+    let tenant = id(&tenant)?;
+    caller.may(Right::ReadAudit, tenant)?;
+    let list = format!("audit/{tenant}");
+    let limit = page.limit(&edge);
+    let after = page.after.as_deref().map(|after| cursor::read(&edge.node, &list, after)).transpose()?;
+    let prefix = Audit::prefix(tenant.home());
+    let rows = edge.node.rows::<Audit, Row>(&prefix, after.as_deref(), limit + 1).await?;
+    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, &list, key));
+    let data = rows.iter().take(limit).map(|(_, row)| entry(row)).collect();
+    Ok(HttpResponse::Ok().json(AuditPage { data, next }))
+}
+
+fn entry(row: &Row) -> AuditEntry {
+    let subject = match row.kind.as_str() {
+        "tenant" => TenantId::new(row.id).to_string(),
+        "account" => AccountId::new(row.id).to_string(),
+        kind => format!("{kind}/{:032x}", row.id),
+    };
+    AuditEntry {
+        at: row.at.to_string(),
+        by: row.by.map(|by| by.to_string()),
+        action: format!("{}.{}", row.kind, row.event),
+        subject,
+        trace: format!("{:032x}", row.trace),
+    }
+}

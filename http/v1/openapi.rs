@@ -1,0 +1,174 @@
+//! The API's description (OpenAPI 3.1), made from the handlers and kept in `docs/openapi.json`.
+
+use actix_web::HttpResponse;
+use prognet_sdk::Problem;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+
+use super::{audit, events, sessions, setup, system, tenants};
+use crate::{keys, live};
+
+/// What any route may answer instead, as `application/problem+json` (RFC 9457).
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "the description is made from it")]
+pub(crate) enum Problems {
+    /// The request is not valid; `errors` names the fields.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// A good token is needed.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Problem),
+    /// The caller may not do this.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// There is no such thing, or not for this caller.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem),
+    /// The state of things says no.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Problem),
+    /// It is at another version.
+    #[response(status = 412, content_type = "application/problem+json")]
+    OtherVersion(Problem),
+    /// The body is too large.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// The body is of another type.
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(Problem),
+    /// The idempotency key was used with another request.
+    #[response(status = 422, content_type = "application/problem+json")]
+    KeyReused(Problem),
+    /// Too much at once for this one: `Retry-After`.
+    #[response(status = 429, content_type = "application/problem+json")]
+    Busy(Problem),
+    /// Something is broken here; the request's id finds it in the logs.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Fault(Problem),
+    /// Try again: `Retry-After`.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "ProgNetwork",
+        description = "The back end under an organization platform's apps. Times are RFC 3339 in UTC; lists are \
+            pages `{data, next}`; failures are problems (RFC 9457) whose `type` opens a page.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact(),
+        version = "1",
+    ),
+    paths(
+        setup::set_up,
+        sessions::sign_in,
+        sessions::refresh,
+        sessions::end,
+        sessions::me,
+        keys::jwks,
+        tenants::create,
+        tenants::list,
+        tenants::read,
+        tenants::rename,
+        tenants::suspend,
+        tenants::resume,
+        events::of_tenant,
+        audit::of_tenant,
+        live::socket::open,
+        live::sse,
+        system::counts,
+        system::actor,
+        system::release,
+    ),
+    tags(
+        (name = "setup", description = "The first admin"),
+        (name = "sessions", description = "Signing in, staying signed in, signing out"),
+        (name = "tenants", description = "Organizations"),
+        (name = "events", description = "What happens: live, read back, and who did it"),
+        (name = "system", description = "What runs on a node"),
+    ),
+    security(("bearer" = [])),
+    modifiers(&Bearer),
+)]
+struct Description;
+
+/// How callers prove who they are.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The description as it is published.
+fn text() -> String {
+    Description::openapi().to_pretty_json().map(|text| text + "\n").unwrap_or_default()
+}
+
+/// The API's description.
+pub(crate) async fn document() -> HttpResponse {
+    std::future::ready(HttpResponse::Ok().content_type("application/json").body(text())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Routes for browsers and machines that are not the API.
+    const UNDESCRIBED: [&str; 4] =
+        ["/setup", "/assets/pages.css", "/problems/{area}/{name}", "/openapi.json"];
+
+    #[test]
+    fn the_description_has_exactly_the_routes_that_are_served() {
+        let description: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        let paths = description["paths"].as_object().unwrap().iter();
+        let described: BTreeSet<_> = paths
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(move |method| (path.clone(), method.clone()))
+            })
+            .collect();
+        let served = super::super::TABLE.iter().filter(|(path, _)| !UNDESCRIBED.contains(path));
+        let served: BTreeSet<_> = served
+            .flat_map(|(path, methods)| {
+                methods.iter().map(|method| ((*path).to_owned(), (*method).to_owned()))
+            })
+            .collect();
+        assert_eq!(described, served);
+    }
+
+    /// Generators refuse a description without them.
+    #[test]
+    fn every_answer_and_every_operation_is_described() {
+        let description: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        assert_eq!(description["openapi"], "3.1.0");
+        for (path, methods) in description["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+                for (status, answer) in operation["responses"].as_object().unwrap() {
+                    let text = answer["description"].as_str().unwrap_or_default();
+                    assert!(!text.is_empty(), "{method} {path} {status} is not described");
+                }
+            }
+        }
+    }
+
+    /// `UPDATE=1 cargo test -p prognet-http` writes it anew.
+    #[test]
+    fn the_committed_description_is_the_served_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
+        if std::env::var("UPDATE").is_ok() {
+            std::fs::write(path, text()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text());
+    }
+}

@@ -1,0 +1,113 @@
+//! Setting the platform up: by script, or by the page behind the setup link.
+
+use actix_web::{
+    HttpResponse,
+    http::StatusCode,
+    web::{Data, Form},
+};
+use minijinja::context;
+use prognet_actors::{
+    auth::{Credential, credential},
+    ids::AccountId,
+    users::{
+        Account, SetUp, account,
+        set_up::{self, Plan, View},
+    },
+    values::{Email, Password, PersonName},
+};
+use prognet_sdk::{SetUp as Wanted, SetUpDone};
+use prognet_supervisor::Asking;
+use serde::Deserialize;
+
+use super::Problems;
+use crate::{
+    Edge,
+    caller::Stranger,
+    input::{Json, Query},
+    pages,
+    problem::{Problem, invalid},
+};
+
+/// Makes the first platform admin; the same `Idempotency-Key` meets the same one.
+#[utoipa::path(post, path = "/v1/setup", tag = "setup", request_body = Wanted, params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 201, description = "The first admin is made", body = SetUpDone), Problems), security(()))]
+pub(crate) async fn set_up(
+    stranger: Stranger,
+    Json(wanted): Json<Wanted>,
+    edge: Data<Edge>,
+) -> Result<HttpResponse, Problem> {
+    let account = make_admin(&stranger, wanted, &edge).await?;
+    Ok(HttpResponse::Created().json(SetUpDone { account: account.to_string() }))
+}
+
+async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<AccountId, Problem> {
+    let email = Email::parse(&wanted.email).map_err(invalid("email"))?;
+    let name = PersonName::parse(&wanted.name).map_err(invalid("name"))?;
+    let password = Password::parse(&wanted.password).map_err(invalid("password"))?;
+    let asking = *stranger.asking();
+    let id = stranger.created_id(edge);
+    let account = AccountId::new(id);
+    // A retry with the same key finds the link used; whoever made the admin may hear so again.
+    let is_allowed = match edge.node.read(&asking, SetUp::at()).await? {
+        View::Done(done) if done == account => true,
+        View::Open | View::Running | View::Done(_) => edge.setup.is_good(&edge.node, &wanted.token),
+    };
+    if !is_allowed {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "setup/token",
+            "The setup link is not good (any more)",
+        ));
+    }
+    let salt = edge.node.hash("password-salt", &id.to_be_bytes());
+    let password = edge.passwords.hash(password, salt).await?;
+    let plain = Asking { key: None, ..asking };
+    let email_reservation = edge.node.hash("email", email.key().as_bytes());
+    edge.node.ask(&plain, Account::at(account), account::Command::Register { email, name }).await?;
+    edge.node.ask(&plain, Credential::at(account), credential::Command::Create { password }).await?;
+    let start = set_up::Command::Start(Plan { account, email_reservation });
+    match edge.node.ask_to_end(&asking, SetUp::at(), start).await?.reply {
+        View::Done(done) if done == account => {
+            edge.setup.end();
+            Ok(account)
+        }
+        View::Open | View::Running | View::Done(_) => {
+            Err(Problem::new(StatusCode::CONFLICT, "setup/email-taken", "The address is taken"))
+        }
+    }
+}
+
+/// What the setup link carries.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Link {
+    #[serde(default)]
+    token: String,
+}
+
+/// The page behind the setup link; looking at it uses nothing up.
+pub(crate) async fn page(Query(link): Query<Link>, edge: Data<Edge>) -> HttpResponse {
+    let is_good = edge.setup.is_good(&edge.node, &link.token);
+    let status = if is_good { StatusCode::OK } else { StatusCode::FORBIDDEN };
+    let values = context! { token => link.token.as_str(), is_good };
+    std::future::ready(pages::page(status, "setup", &values)).await
+}
+
+/// The page's form.
+pub(crate) async fn submit(stranger: Stranger, form: Form<Wanted>, edge: Data<Edge>) -> HttpResponse {
+    let wanted = form.into_inner();
+    let (token, email, name) = (wanted.token.clone(), wanted.email.clone(), wanted.name.clone());
+    match make_admin(&stranger, wanted, &edge).await {
+        Ok(_) => pages::page(StatusCode::CREATED, "setup", &context! { is_done => true, email }),
+        Err(problem) => {
+            let is_good = edge.setup.is_good(&edge.node, &token);
+            let title = problem.title();
+            let errors: Vec<_> = problem
+                .errors()
+                .iter()
+                .map(|error| context! { field => error.field.as_str(), detail => error.detail.as_str() })
+                .collect();
+            let values = context! { token, email, name, is_good, title, errors };
+            pages::page(problem.status(), "setup", &values)
+        }
+    }
+}

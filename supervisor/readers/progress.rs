@@ -1,0 +1,86 @@
+//! How far a reader has come.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use prognet_storage::{Lsn, Offset, ShardId};
+use tokio::sync::{Notify, watch};
+
+use crate::{Timestamp, Unavailable, router::Written, runtime::Runtime};
+
+/// How far a projection has come, for those who wait for it and those who look after it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    offsets: Mutex<BTreeMap<ShardId, Offset>>,
+    /// The last record of the node it has seen.
+    lsn: AtomicU64,
+    error: Mutex<Option<String>>,
+    moved: watch::Sender<u64>,
+    /// Somebody met a row of another shape.
+    pub(crate) foreign: Notify,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            offsets: Mutex::default(),
+            lsn: AtomicU64::new(0),
+            error: Mutex::default(),
+            moved: watch::Sender::new(0),
+            foreign: Notify::new(),
+        }
+    }
+}
+
+impl Progress {
+    fn has_taken_in(&self, written: Written) -> bool {
+        let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.get(&written.shard).is_some_and(|offset| *offset >= written.offset)
+    }
+
+    /// Returns once the projection has taken `written` in.
+    pub(crate) async fn reach(
+        &self,
+        written: Written,
+        runtime: &Runtime,
+        deadline: Timestamp,
+    ) -> Result<(), Unavailable> {
+        let mut moved = self.moved.subscribe();
+        let reached = moved.wait_for(|_| self.has_taken_in(written));
+        tokio::select! {
+            _ = reached => Ok(()),
+            () = runtime.clock.sleep_until(deadline) => Err(Unavailable::Behind),
+        }
+    }
+
+    /// Why it does not move, if it does not.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_error(&self, error: Option<String>) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    /// Durable records it has yet to see.
+    pub(crate) fn lag(&self, durable: Lsn) -> u64 {
+        durable.0.saturating_sub(self.lsn.load(Ordering::Relaxed))
+    }
+
+    /// It begins again from here.
+    pub(crate) fn begins(&self, lsn: Lsn, offsets: BTreeMap<ShardId, Offset>) {
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.moved(lsn, offsets);
+    }
+
+    pub(crate) fn moved(&self, lsn: Lsn, offsets: BTreeMap<ShardId, Offset>) {
+        self.lsn.store(lsn.0, Ordering::Relaxed);
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner).extend(offsets);
+        self.moved.send_modify(|times| *times += 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! Projections at work: rows and position are committed together, so every event counts once.
+
+use std::{
+    collections::BTreeMap, fmt, marker::PhantomData, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use prognet_storage::{
+    Home, HomeKind, Name, codec,
+    journal::Stored,
+    read_model::{Position, RowChange},
+    snapshots::TierError,
+};
+
+use super::{progress::Progress, recorded};
+use crate::{Projection, Rows, runtime::Runtime};
+
+/// A reader that keeps rows, its type erased.
+pub(crate) trait ProjectionHost: fmt::Debug + Send + Sync {
+    fn name(&self) -> Name;
+    /// Of its rows.
+    fn version(&self) -> u32;
+    /// Takes a page in; `rows` and the position are committed together afterwards.
+    fn take_in<'a>(
+        &'a self,
+        page: &'a [Arc<Stored>],
+        runtime: &'a Runtime,
+        rows: &'a mut Rows<'_>,
+    ) -> BoxFuture<'a, Result<(), TierError>>;
+    /// The page is committed.
+    fn committed(&self) {}
+}
+
+/// See [`ProjectionHost`].
+pub(crate) struct Projector<P>(PhantomData<fn() -> P>);
+
+impl<P> Default for Projector<P> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<P: Projection> fmt::Debug for Projector<P> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Projector").field(&P::NAME).finish()
+    }
+}
+
+impl<P: Projection> ProjectionHost for Projector<P> {
+    fn name(&self) -> Name {
+        Name::new(P::NAME)
+    }
+
+    fn version(&self) -> u32 {
+        P::VERSION
+    }
+
+    fn take_in<'a>(
+        &'a self,
+        page: &'a [Arc<Stored>],
+        runtime: &'a Runtime,
+        rows: &'a mut Rows<'_>,
+    ) -> BoxFuture<'a, Result<(), TierError>> {
+        Box::pin(async move {
+            for stored in page {
+                if let Some(event) = recorded(runtime, stored)? {
+                    P::project(&event, rows).await?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Where the versions of the stored rows are kept.
+const VERSIONS: Name = Name::new("versions");
+
+/// Clears the rows of another version: they are rebuilt from the journal.
+pub(crate) async fn renew(host: &dyn ProjectionHost, runtime: &Runtime) -> Result<(), TierError> {
+    let (name, version) = (host.name(), host.version());
+    let key = name.as_str().as_bytes().to_vec();
+    let kept = runtime.read_model.get(VERSIONS, key.clone()).await?;
+    // Rows without a noted version are of the first.
+    let kept = kept.and_then(|row| codec::decode_compact(&row.value).ok()).unwrap_or(1_u32);
+    if kept == version {
+        return Ok(());
+    }
+    tracing::warn!(projection = %name, kept, version, "rebuilding {name} from the journal: its rows are of another version");
+    runtime.read_model.clear(name).await?;
+    let value = codec::encode_compact(&version)
+        .map_err(|source| TierError { operation: "encode a version", source: Box::new(source) })?;
+    let note = RowChange::Put { key, home: Home { kind: HomeKind::Platform, id: 0 }, value };
+    runtime.read_model.commit(VERSIONS, vec![note], Position::default()).await
+}
+
+/// Walks the log for ever; a failure is shown, and tried again. Rows of another shape are cleared and rebuilt,
+/// once: if that does not help, the failure is the projection's own.
+pub(crate) async fn follow(host: Arc<dyn ProjectionHost>, runtime: Arc<Runtime>, progress: Arc<Progress>) {
+    let mut was_rebuilt = false;
+    loop {
+        let walked = AssertUnwindSafe(walk(&*host, &runtime, &progress)).catch_unwind().await;
+        let error = match walked.unwrap_or_else(|_panic| Err("it panicked".into())) {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        if is_of_another_shape(&*error) && !was_rebuilt {
+            let name = host.name();
+            tracing::warn!(projection = %name, "rebuilding {name} from the journal: its rows have another shape");
+            was_rebuilt = runtime.read_model.clear(name).await.is_ok();
+            continue;
+        }
+        tracing::error!(projection = %host.name(), error = &*error, "a projection is stuck");
+        progress.set_error(Some(error.to_string()));
+        runtime.clock.sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn is_of_another_shape(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let tier = error.downcast_ref::<TierError>();
+    let source = tier.and_then(|tier| tier.source.downcast_ref::<codec::Error>());
+    matches!(source, Some(codec::Error::Shape))
+}
+
+async fn walk(
+    host: &dyn ProjectionHost,
+    runtime: &Runtime,
+    progress: &Progress,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut durable = runtime.journal.durable();
+    let mut position = runtime.read_model.position(host.name()).await?;
+    progress.begins(position.lsn, position.offsets.clone());
+    loop {
+        let page = runtime.journal.walk(position.lsn, runtime.page).await?;
+        let Some(last) = page.last() else {
+            progress.set_error(None);
+            let from = position.lsn;
+            tokio::select! {
+                moved = durable.wait_for(|lsn| *lsn > from) => if moved.is_err() {
+                    return Ok(());
+                },
+                () = progress.foreign.notified() => return Err(crate::projection::foreign(codec::Error::Shape).into()),
+            }
+            continue;
+        };
+        let lsn = last.lsn;
+        // The place on this node is a hint; the offsets say what was taken in.
+        let fresh: Vec<_> = page
+            .into_iter()
+            .filter(|stored| position.offsets.get(&stored.shard).is_none_or(|offset| stored.offset > *offset))
+            .collect();
+        let mut rows = Rows::new(&*runtime.read_model, host.name());
+        host.take_in(&fresh, runtime, &mut rows).await?;
+        let offsets: BTreeMap<_, _> = fresh.iter().map(|stored| (stored.shard, stored.offset)).collect();
+        let changes = rows.into_changes();
+        runtime.read_model.commit(host.name(), changes, Position { lsn, offsets: offsets.clone() }).await?;
+        position.lsn = lsn;
+        position.offsets.extend(offsets.clone());
+        progress.moved(lsn, offsets);
+        host.committed();
+    }
+}

@@ -1,0 +1,264 @@
+//! What outlives a node in memory: its journal, its keys and the tier that may be lost.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prognet_storage::{
+    EntityRef, Epoch, Home, Lsn, Name, Seq, ShardId,
+    journal::{AppendError, Appended, Done, Group, Stored},
+    keyring::{Keyring, MasterKey},
+    read_model::Position,
+    snapshots::Snapshot,
+};
+use tokio::sync::watch;
+
+use super::{journal::MemoryJournal, tier::MemoryTier};
+use crate::Clock;
+
+/// What happens to an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The disk is full: nothing is written.
+    Full,
+    /// The entity's history has another end than the batch supposes: nothing is written.
+    OutOfOrder,
+    /// The sync fails: this batch and all later ones are refused until the node starts again.
+    Poisoned,
+    /// It is written, but nobody is told: what a crash between append and reply looks like.
+    Unanswered,
+}
+
+/// A disk that tests break on purpose; clones are the same disk.
+#[derive(Clone)]
+pub struct Memory {
+    kept: Arc<Mutex<Kept>>,
+    keyring: Arc<Keyring>,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Memory").field("records", &self.records()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) log: Vec<Arc<Stored>>,
+    pub(super) epochs: HashMap<ShardId, Epoch>,
+    /// The epoch of shards that were not claimed since the start.
+    pub(super) epoch: Epoch,
+    seqs: HashMap<EntityRef, Seq>,
+    pub(super) durable: watch::Sender<Lsn>,
+    /// Which start has the disk: what an earlier one still tries is lost.
+    pub(super) start: u64,
+    faults: VecDeque<Fault>,
+    held: Option<Vec<(Group, Done)>>,
+    pub(super) is_poisoned: bool,
+    pub(super) tier: Tier,
+}
+
+/// Rows, positions and snapshots.
+#[derive(Default)]
+pub(super) struct Tier {
+    pub(super) rows: BTreeMap<(Name, Vec<u8>), (Home, Vec<u8>)>,
+    pub(super) positions: HashMap<Name, Position>,
+    pub(super) snapshots: HashMap<(Name, EntityRef), Snapshot>,
+    /// Commits that fail from now on.
+    pub(super) failing: usize,
+}
+
+impl Memory {
+    /// An empty disk.
+    ///
+    /// # Panics
+    /// When the keys find no place among temporary files.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test must fail here")]
+    pub fn new() -> Self {
+        let directory = std::env::temp_dir().join(format!("prognet-{:032x}", Clock::default().fresh_id()));
+        let keyring = Keyring::open(&directory, &MasterKey::new([3; 32])).expect("a keyring");
+        // The open file is all it needs, and nothing is left behind.
+        std::fs::remove_dir_all(&directory).expect("a directory that was just made");
+        Self { kept: Arc::default(), keyring: Arc::new(keyring) }
+    }
+
+    /// Appends meet these fates from now on, one each, in order; later ones none.
+    pub fn fail_appends(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.lock().faults.extend(faults);
+    }
+
+    /// Fates that no append has met yet.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.lock().faults.len()
+    }
+
+    /// Appends wait from now on.
+    pub fn hold_appends(&self) {
+        self.lock().held.get_or_insert_default();
+    }
+
+    /// Appends that wait.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lock().held.as_ref().map_or(0, Vec::len)
+    }
+
+    /// What waits is appended, in order.
+    pub fn release_appends(&self) {
+        let held = self.lock().held.take();
+        for (group, done) in held.into_iter().flatten() {
+            self.append(group, done);
+        }
+    }
+
+    /// So many commits of projections fail from now on.
+    pub fn fail_commits(&self, count: usize) {
+        self.lock().tier.failing = count;
+    }
+
+    /// Forgets rows, positions and snapshots, as if their folder were deleted.
+    pub fn lose_tier(&self) {
+        self.lock().tier = Tier::default();
+    }
+
+    /// Forgets snapshots alone.
+    pub fn lose_snapshots(&self) {
+        self.lock().tier.snapshots.clear();
+    }
+
+    /// Snapshots that are kept.
+    #[must_use]
+    pub fn snapshots(&self) -> usize {
+        self.lock().tier.snapshots.len()
+    }
+
+    /// Durable records.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        self.lock().log.len()
+    }
+
+    /// All durable records.
+    #[must_use]
+    pub fn log(&self) -> Vec<Arc<Stored>> {
+        self.lock().log.clone()
+    }
+
+    /// The rows of a projection.
+    #[must_use]
+    pub fn rows(&self, projection: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let kept = self.lock();
+        let own = kept.tier.rows.iter().filter(|((name, _), _)| name.as_str() == projection);
+        own.map(|((_, key), (_, value))| (key.clone(), value.clone())).collect()
+    }
+
+    /// The disk as a starting node gets it; whoever had it before has lost it.
+    pub(super) fn open(&self) -> (MemoryJournal, MemoryTier, Arc<Keyring>) {
+        let mut kept = self.lock();
+        kept.start += 1;
+        kept.epoch = kept.epochs.values().copied().max().unwrap_or(kept.epoch).next();
+        kept.epochs.clear();
+        kept.held = None;
+        kept.is_poisoned = false;
+        // The old sender goes, and with it the readers of the node that was.
+        kept.durable = watch::Sender::new(Lsn(kept.log.len() as u64));
+        let start = kept.start;
+        drop(kept);
+        (
+            MemoryJournal { memory: self.clone(), start },
+            MemoryTier { memory: self.clone(), start },
+            Arc::clone(&self.keyring),
+        )
+    }
+
+    /// The node that has the disk is dead: nothing it still tries has an effect.
+    pub(super) fn cut_off(&self) {
+        let mut kept = self.lock();
+        kept.start += 1;
+        kept.held = None;
+        kept.durable = watch::Sender::default();
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn append(&self, group: Group, done: Done) {
+        let mut kept = self.lock();
+        if let Some(held) = &mut kept.held {
+            held.push((group, done));
+            return;
+        }
+        let fault = kept.faults.pop_front();
+        let fate = kept.append(group, fault);
+        drop(kept);
+        if fault != Some(Fault::Unanswered) {
+            done(fate);
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Kept {
+    fn append(&mut self, group: Group, fault: Option<Fault>) -> Result<Appended, AppendError> {
+        let poisoned = AppendError::Poisoned { reason: "told to".to_owned() };
+        match fault {
+            Some(Fault::Full) => return Err(AppendError::Full),
+            Some(Fault::Poisoned) => self.is_poisoned = true,
+            Some(Fault::OutOfOrder) => {
+                return Err(self.out_of_order(&group));
+            }
+            Some(Fault::Unanswered) | None => {}
+        }
+        if self.is_poisoned {
+            return Err(poisoned);
+        }
+        let Group { shard, epoch: claimed, .. } = group;
+        let current = self.epochs.get(&shard).copied().unwrap_or(self.epoch);
+        if claimed != current {
+            return Err(AppendError::Fenced { shard, current, claimed });
+        }
+        let mut seqs = self.seqs.clone();
+        for record in &group.records {
+            let last = seqs.insert(record.entity, record.seq).unwrap_or_default();
+            if record.seq != last.next() {
+                return Err(self.out_of_order(&group));
+            }
+        }
+        self.seqs = seqs;
+        let first = self.tail(shard).next();
+        for (offset, record) in (first.0..).zip(group.records) {
+            let lsn = Lsn(self.log.len() as u64 + 1);
+            let offset = prognet_storage::Offset(offset);
+            self.log.push(Arc::new(Stored { lsn, shard, epoch: claimed, offset, record }));
+        }
+        let last_lsn = Lsn(self.log.len() as u64);
+        self.durable.send_replace(last_lsn);
+        Ok(Appended { first, last_lsn })
+    }
+
+    fn out_of_order(&self, group: &Group) -> AppendError {
+        let entity = group.records.first().map(|record| record.entity);
+        let entity = entity.unwrap_or(EntityRef {
+            home: Home { kind: prognet_storage::HomeKind::Platform, id: 0 },
+            kind: Name::default(),
+            id: 0,
+        });
+        let expected = self.seqs.get(&entity).copied().unwrap_or_default();
+        AppendError::OutOfOrder { entity, expected }
+    }
+
+    pub(super) fn tail(&self, shard: ShardId) -> prognet_storage::Offset {
+        let last = self.log.iter().rev().find(|stored| stored.shard == shard);
+        last.map_or_else(prognet_storage::Offset::default, |stored| stored.offset)
+    }
+}

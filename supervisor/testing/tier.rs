@@ -1,0 +1,127 @@
+//! The contracts of snapshots and read models over [`Memory`].
+
+use futures_util::future::{BoxFuture, ready};
+use prognet_storage::{
+    EntityRef, Name, ReadModel, Snapshots,
+    read_model::{Position, Row, RowChange},
+    snapshots::{Snapshot, TierError},
+};
+
+use super::memory::{Memory, Tier};
+
+/// One start's hold on the tier.
+pub(crate) struct MemoryTier {
+    pub(super) memory: Memory,
+    pub(super) start: u64,
+}
+
+fn failed(operation: &'static str) -> TierError {
+    TierError { operation, source: "told to".into() }
+}
+
+impl MemoryTier {
+    fn on<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        act: impl FnOnce(&mut Tier) -> Result<T, TierError>,
+    ) -> BoxFuture<'static, Result<T, TierError>> {
+        let mut kept = self.memory.lock();
+        let done = if kept.start == self.start { act(&mut kept.tier) } else { Err(failed(operation)) };
+        Box::pin(ready(done))
+    }
+}
+
+impl Snapshots for MemoryTier {
+    fn save(
+        &self,
+        service: Name,
+        entity: EntityRef,
+        snapshot: Snapshot,
+    ) -> BoxFuture<'_, Result<(), TierError>> {
+        self.on("save a snapshot", |tier| {
+            let kept = tier.snapshots.entry((service, entity)).or_insert_with(|| snapshot.clone());
+            if kept.seq < snapshot.seq {
+                *kept = snapshot;
+            }
+            Ok(())
+        })
+    }
+
+    fn load(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Option<Snapshot>, TierError>> {
+        self.on("load a snapshot", |tier| Ok(tier.snapshots.get(&(service, entity)).cloned()))
+    }
+}
+
+impl ReadModel for MemoryTier {
+    fn commit(
+        &self,
+        projection: Name,
+        changes: Vec<RowChange>,
+        moved: Position,
+    ) -> BoxFuture<'_, Result<(), TierError>> {
+        self.on("commit rows", |tier| {
+            if tier.failing > 0 {
+                tier.failing -= 1;
+                return Err(failed("commit rows"));
+            }
+            for change in changes {
+                match change {
+                    RowChange::Put { key, home, value } => {
+                        tier.rows.insert((projection, key), (home, value));
+                    }
+                    RowChange::Delete { key } => drop(tier.rows.remove(&(projection, key))),
+                }
+            }
+            let position = tier.positions.entry(projection).or_default();
+            position.lsn = moved.lsn;
+            position.offsets.extend(moved.offsets);
+            Ok(())
+        })
+    }
+
+    fn position(&self, projection: Name) -> BoxFuture<'_, Result<Position, TierError>> {
+        self.on("read a position", |tier| Ok(tier.positions.get(&projection).cloned().unwrap_or_default()))
+    }
+
+    fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
+        self.on("read a row", |tier| {
+            let kept = tier.rows.get(&(projection, key.clone()));
+            Ok(kept.map(|(_, value)| Row { key, value: value.clone() }))
+        })
+    }
+
+    fn scan(
+        &self,
+        projection: Name,
+        prefix: Vec<u8>,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, TierError>> {
+        self.on("scan rows", |tier| {
+            let from = tier.rows.range((projection, prefix.clone())..);
+            let own = from.take_while(|((name, key), _)| *name == projection && key.starts_with(&prefix));
+            let fresh = own.filter(|((_, key), _)| after.as_ref().is_none_or(|after| key > after));
+            let rows = fresh.map(|((_, key), (_, value))| Row { key: key.clone(), value: value.clone() });
+            Ok(rows.take(limit).collect())
+        })
+    }
+
+    fn clear(&self, projection: Name) -> BoxFuture<'_, Result<(), TierError>> {
+        self.on("clear rows", |tier| {
+            tier.rows.retain(|(name, _), _| *name != projection);
+            tier.positions.remove(&projection);
+            Ok(())
+        })
+    }
+
+    fn digest(&self, projection: Name) -> BoxFuture<'_, Result<u64, TierError>> {
+        self.on("digest rows", |tier| {
+            use std::hash::{DefaultHasher, Hash, Hasher};
+            let mut hasher = DefaultHasher::new();
+            for ((_, key), (_, value)) in tier.rows.iter().filter(|((name, _), _)| *name == projection) {
+                (key, value).hash(&mut hasher);
+            }
+            Ok(hasher.finish())
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! The command line, as people and scripts use it.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, Node};
+
+/// Somebody at a terminal, with a home of their own.
+struct Shell {
+    home: tempfile::TempDir,
+    url: String,
+}
+
+/// What a command did.
+#[derive(Debug)]
+struct Done {
+    status: ExitStatus,
+    out: String,
+    err: String,
+}
+
+impl Done {
+    #[track_caller]
+    fn ok(self) -> String {
+        assert!(self.status.success(), "{self:?}");
+        self.out
+    }
+
+    #[track_caller]
+    fn json(self) -> Value {
+        serde_json::from_str(&self.ok()).unwrap()
+    }
+
+    /// It failed with this code, and said this among other things.
+    #[track_caller]
+    fn failed(self, code: i32, said: &[&str]) {
+        assert_eq!(self.status.code(), Some(code), "{self:?}");
+        assert!(said.iter().all(|said| self.err.contains(said)), "{self:?}");
+        assert!(!self.err.contains("panicked"), "{self:?}");
+    }
+}
+
+impl Shell {
+    fn new(node: &Node) -> Self {
+        Self { home: tempfile::tempdir().unwrap(), url: node.url().to_owned() }
+    }
+
+    /// With the admin signed in.
+    fn signed_in(node: &Node) -> Self {
+        let shell = Self::new(node);
+        shell.run_with(&["login", "--email", ADMIN.0], &format!("{}\n", ADMIN.1)).ok();
+        shell
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_prognet"));
+        command
+            .args(arguments)
+            .env_remove("PROGNET_TOKEN")
+            .env_remove("PROGNET_PASSWORD")
+            .env("PROGNET_URL", &self.url)
+            .env("XDG_CONFIG_HOME", self.home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        self.run_with(arguments, "")
+    }
+
+    /// With this on standard input.
+    fn run_with(&self, arguments: &[&str], input: &str) -> Done {
+        finish(self.command(arguments).spawn().unwrap(), input)
+    }
+
+    fn credentials(&self) -> PathBuf {
+        self.home.path().join("prognet/credentials.json")
+    }
+}
+
+fn finish(mut process: Child, input: &str) -> Done {
+    // A command that needs no input may be over before it is given.
+    drop(process.stdin.take().unwrap().write_all(input.as_bytes()));
+    let output = process.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Done { status: output.status, out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn an_admin_is_made_signs_in_runs_tenants_and_signs_out() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::empty(data.path());
+    let shell = Shell::new(&node);
+    let link = data.path().join("setup.link");
+    let (email, password) = ADMIN;
+
+    let setup = ["setup", "--email", email, "--name", "Ada", "--link-file", link.to_str().unwrap()];
+    shell.run_with(&setup, &format!("{password}\n")).ok();
+    let login = shell.command(&["login", "--email", email]).env("PROGNET_PASSWORD", password).spawn();
+    finish(login.unwrap(), "").ok();
+    let me = shell.run(&["whoami", "-o", "json"]).json();
+    assert_eq!((&me["email"], &me["is_platform_admin"]), (&json!(email), &json!(true)));
+
+    let created = ["tenants", "create", "--name", "Acme", "--slug", "acme", "-o", "json"];
+    let created = shell.run(&created).json();
+    let id = created["id"].as_str().unwrap();
+    let renamed = ["tenants", "rename", id, "--name", "Acme Inc", "--if-version", "1", "-o", "json"];
+    assert_eq!(shell.run(&renamed).json()["name"], "Acme Inc");
+    shell.run(&renamed).failed(1, &["The tenant says no (412)", "/problems/tenant/version-mismatch"]);
+    let suspended = shell.run(&["tenants", "suspend", id, "--reason", "abuse"]).ok();
+    assert!(suspended.contains("suspended") && suspended.contains("abuse"), "{suspended}");
+    let resumed = shell.run(&["tenants", "resume", id, "-o", "json"]).json();
+    assert_eq!(shell.run(&["tenants", "get", id, "-o", "json"]).json(), resumed);
+    let events = shell.run(&["events", "list", "--tenant", id, "-o", "json"]).json();
+    assert_eq!(events["data"].as_array().unwrap().len(), 4);
+
+    shell.run(&["logout"]).ok();
+    shell.run(&["whoami"]).failed(1, &["(401)", "prognet login"]);
+}
+
+#[tokio::test]
+async fn json_is_what_the_api_gives_and_all_pages_come_one_a_line() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let shell = Shell::signed_in(&node);
+    for slug in ["one", "two", "three"] {
+        node.tenant(slug).await;
+    }
+    let is_whole = |page: &Value| page["data"].as_array().is_some_and(|rows| rows.len() == 3);
+    let listed = node.eventually("/v1/tenants", is_whole).await;
+
+    let page = shell.run(&["tenants", "list", "-o", "json"]).json();
+    let pages = shell.run(&["tenants", "list", "--all", "--limit", "2", "-o", "json"]).ok();
+    let text = shell.run(&["tenants", "list", "--limit", "2"]).ok();
+
+    assert_eq!(page, listed);
+    let pages: Vec<Value> = pages.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows = pages.iter().flat_map(|page| page["data"].as_array().unwrap());
+    assert_eq!((pages.len(), json!(rows.collect::<Vec<_>>())), (2, listed["data"].clone()));
+    assert!(text.contains("one") && text.contains("more: --after") && !text.contains("three"), "{text}");
+}
+
+#[tokio::test]
+async fn the_session_is_for_its_owners_eyes_and_renews_itself() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let shell = Shell::signed_in(&node);
+    let kept = || serde_json::from_slice::<Value>(&std::fs::read(shell.credentials()).unwrap()).unwrap();
+    assert_eq!((mode(&shell.credentials()), mode(&shell.home.path().join("prognet"))), (0o600, 0o700));
+    let mut spoilt = kept();
+    let before = spoilt[node.url()]["refresh_token"].clone();
+    spoilt[node.url()]["access_token"] = json!("spoilt");
+    std::fs::write(shell.credentials(), spoilt.to_string()).unwrap();
+
+    let me = shell.run(&["whoami", "-o", "json"]).json();
+
+    assert_eq!(me["session"], kept()[node.url()]["session"]);
+    assert_ne!(kept()[node.url()]["refresh_token"], before);
+    assert_eq!(mode(&shell.credentials()), 0o600);
+    let token = shell.run(&["token"]).ok();
+    assert_eq!(json!(token.trim()), kept()[node.url()]["access_token"]);
+}
+
+#[tokio::test]
+async fn a_script_brings_a_token_and_is_told_what_is_wrong() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let shell = Shell::new(&node);
+    let script = |arguments: &[&str], token: &str| {
+        finish(shell.command(arguments).env("PROGNET_TOKEN", token).spawn().unwrap(), "")
+    };
+    let token = node.tokens().access_token.as_str();
+
+    script(&["whoami"], token).ok();
+
+    script(&["whoami"], "spoilt").failed(1, &["(401)", "/problems/auth/token"]);
+    let create = |slug| ["tenants", "create", "--name", "Acme", "--slug", slug];
+    script(&create("No Slug"), token).failed(1, &["(400)", "slug: ", "/problems/request/invalid"]);
+    script(&["tenants", "get", "acme"], token).failed(2, &["begins with `ten_`"]);
+    script(&["tenants", "create"], token).failed(2, &["--slug"]);
+    shell.run(&["login"]).failed(2, &["--email"]);
+    shell.run_with(&["login", "--email", ADMIN.0], "wrong\n").failed(1, &["The address or the password"]);
+    let nowhere = Shell { url: "ftp://here".to_owned(), ..Shell::new(&node) };
+    nowhere.run(&["whoami"]).failed(1, &["`ftp://here` is not an http or https URL"]);
+    assert!(!shell.credentials().exists());
+}
+
+#[tokio::test]
+async fn output_that_nobody_reads_any_more_is_no_failure() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let shell = Shell::signed_in(&node);
+    let id = node.tenant("acme").await;
+    let mut tail = Tail::of(&shell, &["--tenant", &id, "--after", &first_cursor(&node, &id).await]);
+
+    drop(tail.process.stdout.take());
+    node.post(&format!("/v1/tenants/{id}/suspend"), json!({ "reason": "abuse" })).await.ok();
+
+    let status = tail.process.wait().unwrap();
+    let said = std::io::read_to_string(tail.process.stderr.take().unwrap()).unwrap();
+    assert!(status.success() && said.is_empty(), "{status:?} {said}");
+}
+
+#[tokio::test]
+async fn events_are_followed_over_a_kill_without_missing_or_doubling_one() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let shell = Shell::signed_in(&node);
+    let id = node.tenant("acme").await;
+    let path = format!("/v1/tenants/{id}");
+    let rename = async |node: &Node, name: usize| {
+        let name = json!({ "name": format!("name {name}") });
+        let request = node.request(reqwest::Method::PATCH, &path).json(&name);
+        crate::harness::reply(request).await.unwrap().ok();
+    };
+    let mut tail = Tail::of(&shell, &["--tenant", &id, "--after", &first_cursor(&node, &id).await]);
+    let lines = tail.lines();
+
+    let mut told = Vec::new();
+    for name in 0..3 {
+        rename(&node, name).await;
+    }
+    told.extend((0..3).map(|_| line(&lines)));
+    rename(&node, 3).await;
+    let node = node.kill_and_restart_in_place();
+    for name in 4..8 {
+        rename(&node, name).await;
+    }
+    told.extend((3..8).map(|_| line(&lines)));
+
+    let events = node.get(&format!("{path}/events")).await.ok();
+    assert_eq!(json!(told), json!(events["data"].as_array().unwrap()[1..]));
+}
+
+async fn first_cursor(node: &Node, tenant: &str) -> String {
+    let events = node.get(&format!("/v1/tenants/{tenant}/events")).await.ok();
+    events["data"][0]["cursor"].as_str().unwrap().to_owned()
+}
+
+/// `prognet events tail`; killed when dropped.
+struct Tail {
+    process: Child,
+}
+
+impl Tail {
+    fn of(shell: &Shell, arguments: &[&str]) -> Self {
+        let arguments = [&["events", "tail", "-o", "json"], arguments].concat();
+        Self { process: shell.command(&arguments).spawn().unwrap() }
+    }
+
+    fn lines(&mut self) -> mpsc::Receiver<String> {
+        let (sender, lines) = mpsc::channel();
+        let out = BufReader::new(self.process.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        lines
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// The next line, as JSON.
+#[track_caller]
+fn line(lines: &mpsc::Receiver<String>) -> Value {
+    serde_json::from_str(&lines.recv_timeout(Duration::from_secs(60)).expect("no line came")).unwrap()
+}

@@ -1,0 +1,107 @@
+//! The README's journey, run as it is written.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{fs::symlink, process::CommandExt},
+    path::Path,
+    process::{Child, Command},
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, until};
+
+/// The shell lines of a section.
+fn shell_lines(readme: &str, section: &str) -> String {
+    let (_, rest) = readme.split_once(&format!("\n## {section}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    let blocks = section.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.collect()
+}
+
+/// Commands of a reader, with all they left running; ended when dropped.
+struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap_or_default();
+        drop(self.0.wait());
+    }
+}
+
+/// A directory in which it was built, and a node's doors.
+struct Checkout {
+    directory: tempfile::TempDir,
+    listen: String,
+    management: String,
+}
+
+impl Checkout {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let release = directory.path().join("target/release");
+        fs::create_dir_all(&release).unwrap();
+        symlink(env!("CARGO_BIN_EXE_prognet"), release.join("prognet")).unwrap();
+        let [listen, management] = [(); 2]
+            .map(|()| TcpListener::bind("127.0.0.1:0").unwrap())
+            .map(|door| door.local_addr().unwrap().to_string());
+        Self { directory, listen, management }
+    }
+
+    /// Types lines into a terminal; `cargo run` starts what is built, once whoever held the data is dead.
+    fn bash(&self, lines: &str) -> Session {
+        let cargo = "cargo() {
+            if [ -e data/journal/lock ]; then flock data/journal/lock true; fi
+            [ \"$*\" = 'run --release -- serve' ] && exec target/release/prognet serve
+        }\n";
+        let path = self.directory.path();
+        let kept = |name| fs::OpenOptions::new().create(true).append(true).open(path.join(name)).unwrap();
+        let session = Command::new("bash")
+            .args(["-euc", &format!("{cargo}{lines}")])
+            .current_dir(path)
+            .env("XDG_CONFIG_HOME", path)
+            .env("PROGNET_PASSWORD", ADMIN.1)
+            .env("PROGNET_HTTP_LISTEN", &self.listen)
+            .env("PROGNET_HTTP_MANAGEMENT", &self.management)
+            .env("PROGNET_URL", format!("http://{}", self.listen))
+            .env_remove("PROGNET_TOKEN")
+            .process_group(0)
+            .stdout(kept("out"))
+            .stderr(kept("err"))
+            .spawn();
+        Session(session.unwrap())
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()
+    }
+}
+
+#[tokio::test]
+async fn the_journey_of_the_readme_goes_as_it_says() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let commands = shell_lines(&readme, "Two commands");
+    let journey = shell_lines(&readme, "A first journey");
+    let afterwards = "prognet tenants get \"$acme\" -o json > tenant
+        prognet events list --tenant \"$acme\" -o json > events";
+    let checkout = Checkout::new();
+    let _node = checkout.bash(commands.lines().next().unwrap());
+    until(|| !checkout.read("data/setup.link").is_empty()).await;
+
+    let mut reader = checkout.bash(&(journey + afterwards));
+
+    let is_done = reader.0.wait().unwrap().success();
+    let (out, err) = (checkout.read("out"), checkout.read("err"));
+    assert!(is_done, "{out}{err}");
+    assert!(
+        out.contains("made ada@example.org the platform's first admin") && out.contains(": live"),
+        "{out}"
+    );
+    let tenant: Value = serde_json::from_str(&checkout.read("tenant")).unwrap();
+    assert_eq!((&tenant["slug"], &tenant["status"]), (&json!("acme"), &json!("active")));
+    let events: Value = serde_json::from_str(&checkout.read("events")).unwrap();
+    let kinds = events["data"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap());
+    assert_eq!(kinds.collect::<Vec<_>>(), ["tenant.created", "tenant.suspended", "tenant.resumed"]);
+}
