@@ -29,12 +29,13 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// A request to send, in bytes; see [`request`].
 pub type Request = Vec<u8>;
 
-/// The bytes of a request with a JSON body.
+/// The bytes of a request with a JSON body; without a token it proves nobody.
 #[must_use]
 pub fn request(method: &str, path: &str, token: &str, headers: &str, body: &str) -> Request {
+    let bearer = if token.is_empty() { String::new() } else { format!("authorization: Bearer {token}\r\n") };
     format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n{headers}\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{bearer}content-type: application/json\r\n\
+         content-length: {}\r\n{headers}\r\n{body}",
         body.len()
     )
     .into_bytes()

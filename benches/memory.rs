@@ -91,7 +91,7 @@ fn look() -> anyhow::Result<()> {
 async fn hosted(count: u64) -> anyhow::Result<()> {
     let directory = machine::scratch()?;
     let clock = Clock::driven(Timestamp::from_millis(0));
-    let limits = Limits { resident: usize::MAX, ..Limits::default() };
+    let limits = Limits { resident: usize::MAX, resident_bytes: usize::MAX, ..Limits::default() };
     let idle = limits.idle;
     let services = vec![Service::new("bench").aggregate::<Weight>()];
     let node = world::start(directory.path(), services, clock.clone(), limits).await?;

@@ -10,7 +10,13 @@ use std::{
 
 use anyhow::{Context, bail};
 
+use serde_json::json;
+
 use crate::client;
+
+/// The administrator of every node here.
+const EMAIL: &str = "ada@example.org";
+const PASSWORD: &str = "correct horse battery";
 
 /// Builds the released binary and says where it is.
 ///
@@ -81,13 +87,25 @@ impl Node {
         Ok(())
     }
 
-    /// An access token of its first administrator.
+    /// An access token of its first administrator, who is made if the node has none.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// When it is refused.
     pub fn sign_in(&self, data: &Path) -> anyhow::Result<String> {
-        let token = std::fs::read_to_string(data.join("operator.token"))?;
-        Ok(token.trim().to_owned())
+        let post = |path, body: serde_json::Value| {
+            let request = client::request("POST", path, "", "", &body.to_string());
+            client::send_all(self.address, 1, &[request])?.pop().context("no answer")
+        };
+        if let Ok(link) = std::fs::read_to_string(data.join("setup.link")) {
+            let (_, token) = link.trim().rsplit_once("token=").context("a setup link without a token")?;
+            post(
+                "/v1/setup",
+                json!({ "token": token, "email": EMAIL, "password": PASSWORD, "name": "Ada" }),
+            )?;
+        }
+        let session = post("/v1/sessions", json!({ "email": EMAIL, "password": PASSWORD }))?;
+        let token = session.get("access_token").and_then(serde_json::Value::as_str);
+        token.map(str::to_owned).context("a session without a token")
     }
 
     /// Founds tenants; returns their ids.

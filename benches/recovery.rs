@@ -156,6 +156,7 @@ fn first_reply(address: std::net::SocketAddr, request: Request) -> anyhow::Resul
 
 /// A number below a limit, another one each time.
 fn random(below: u64) -> u128 {
+    // The low bits of an id are random.
     Clock::default().fresh_id() % u128::from(below.max(1))
 }
 

@@ -25,6 +25,7 @@ pub async fn start(
     let (journal, opened) = EmbeddedJournal::open(&data.join("journal"), SEGMENT_BYTES)?;
     let keys = data.join("keyring");
     let keyring = Arc::new(Keyring::open(&keys, &MasterKey::in_directory(&keys)?)?);
+    journal.sync_first(Arc::clone(&keyring));
     let (tier, _) = SledTier::open(&data.join("tier"), TIER_CACHE_BYTES, Arc::clone(&keyring), opened.last)?;
     let tier = Arc::new(tier);
     let parts = Parts {
