@@ -85,7 +85,8 @@ async fn the_journey_of_the_readme_goes_as_it_says() {
     let commands = shell_lines(&readme, "Two commands");
     let journey = shell_lines(&readme, "A first journey");
     let afterwards = "prognet tenants get \"$acme\" -o json > tenant
-        prognet events list --tenant \"$acme\" -o json > events";
+        prognet events list --tenant \"$acme\" -o json > events
+        prognet tenants list -o json > list";
     let checkout = Checkout::new();
     let _node = checkout.bash(commands.lines().next().unwrap());
     until(|| !checkout.read("data/setup.link").is_empty()).await;
@@ -99,6 +100,9 @@ async fn the_journey_of_the_readme_goes_as_it_says() {
         out.contains("made ada@example.org the platform's first admin") && out.contains(": live"),
         "{out}"
     );
+    let list: Value = serde_json::from_str(&checkout.read("list")).unwrap();
+    let slugs = list["data"].as_array().unwrap().iter().map(|tenant| tenant["slug"].as_str().unwrap());
+    assert_eq!(slugs.collect::<Vec<_>>(), ["globex", "acme"], "twice sent, and still one: {out}");
     let tenant: Value = serde_json::from_str(&checkout.read("tenant")).unwrap();
     assert_eq!((&tenant["slug"], &tenant["status"]), (&json!("acme"), &json!("active")));
     let events: Value = serde_json::from_str(&checkout.read("events")).unwrap();
