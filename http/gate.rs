@@ -26,6 +26,8 @@ use crate::{
 
 /// How long an entity's answer is believed.
 const FRESH: Duration = Duration::from_secs(1);
+/// How long the gate waits for an entity: with the time above and a stream's looks well within the promise.
+const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Signatures found good are remembered: checking one costs more than the rest of a request.
 const SIGNATURE_KEPT: Duration = Duration::from_secs(60);
 /// Sessions, tenants and signatures remembered, each.
@@ -148,6 +150,6 @@ pub(crate) fn is_open(tenant: &tenant::View) -> Result<(), Problem> {
 
 /// What the gate asks entities with.
 pub(crate) fn asking(edge: &Edge) -> Asking {
-    let deadline = edge.node.clock().now().after(edge.settings.deadline);
+    let deadline = edge.node.clock().now().after(edge.settings.deadline.min(PATIENCE));
     Asking { asker: 0, key: None, trace: 0, deadline }
 }

@@ -12,6 +12,10 @@ use crate::problem::Problem;
 #[derive(Debug)]
 pub(crate) struct Json<T>(pub(crate) T);
 
+/// A form, as browsers send it.
+#[derive(Debug)]
+pub(crate) struct Form<T>(pub(crate) T);
+
 /// The query of an address.
 #[derive(Debug)]
 pub(crate) struct Query<T>(pub(crate) T);
@@ -35,6 +39,20 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         std::future::ready(query(request.query_string()).map(Query))
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        const FORM: &str = "application/x-www-form-urlencoded";
+        if !request.content_type().eq_ignore_ascii_case(FORM) {
+            return Box::pin(std::future::ready(Err(Problem::media_type(FORM))));
+        }
+        let body = String::from_request(request, payload);
+        Box::pin(async move { query(&body.await.map_err(|error| Problem::of(&error))?).map(Form) })
     }
 }
 

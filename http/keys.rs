@@ -77,12 +77,17 @@ impl Keys {
         let asking = Asking { asker: 0, key: None, trace: 0, deadline: now.after(PATIENCE) };
         let ring = node.read(&asking, KeyRing::at()).await.map_err(unavailable)?;
         let newest = ring.last();
+        // Without its private half, as after a restore with an old keyring, nobody can sign in: no time to show it.
+        let is_usable = match newest {
+            Some(newest) => node.known_secret(&secret_name(&newest.kid))?.is_some(),
+            None => false,
+        };
         let is_due = newest.is_none_or(|newest| now.since(newest.from) >= rotate_every);
-        let ring = if is_due {
+        let ring = if is_due || !is_usable {
             let (kid, x, y) = make(node)?;
             let after = newest.map(|newest| newest.kid.clone());
-            let stage =
-                key_ring::Command::Stage { kid, x, y, after, shown_before: SHOWN_BEFORE, token_lasts };
+            let shown_before = if is_usable { SHOWN_BEFORE } else { Duration::ZERO };
+            let stage = key_ring::Command::Stage { kid, x, y, after, shown_before, token_lasts };
             match node.ask(&asking, KeyRing::at(), stage).await {
                 Ok(staged) => staged.reply,
                 Err(Refused::Rejected(key_ring::Rejection::Outdated)) => {
@@ -103,8 +108,9 @@ impl Known {
     fn of(ring: Vec<Key>, node: &Node) -> Result<Self, Unavailable> {
         let mut known = Self::default();
         for Key { kid, x, y, .. } in &ring {
-            let private = node.secret(&secret_name(kid), Vec::new)?;
-            known.signing.insert(kid.clone(), EncodingKey::from_ec_der(&private));
+            if let Some(private) = node.known_secret(&secret_name(kid))? {
+                known.signing.insert(kid.clone(), EncodingKey::from_ec_der(&private));
+            }
             if let Ok(public) = DecodingKey::from_ec_components(x, y) {
                 known.verifying.insert(kid.clone(), public);
             }
@@ -141,10 +147,14 @@ fn unavailable<R>(refused: Refused<R>) -> Unavailable {
     }
 }
 
-/// Looks for ever; what went wrong once is tried again the next time.
+/// Looks until the node stops; what went wrong once is tried again the next time.
 pub(crate) async fn keep(edge: Data<Edge>) {
+    let mut closing = edge.closing.subscribe();
     loop {
-        edge.node.clock().sleep(LOOK_EVERY).await;
+        tokio::select! {
+            () = edge.node.clock().sleep(LOOK_EVERY) => {}
+            _ = closing.wait_for(|is_closing| *is_closing) => return,
+        }
         let auth = &edge.settings.auth;
         if let Err(why) = edge.keys.look(&edge.node, auth.key_rotation, auth.access_lasts).await {
             tracing::warn!(why = %why, "failed to look after the token keys");

@@ -15,7 +15,7 @@ use prognet_actors::{
     ids::{AccountId, TenantId},
 };
 use prognet_sdk::EventView;
-use prognet_supervisor::{Frame, HomeKind, Position, Published, Subscription, Topic};
+use prognet_supervisor::{Frame, HomeKind, Position, Published, Subscription, Timestamp, Topic};
 use serde::Deserialize;
 use tokio::{sync::watch, time::Interval};
 use utoipa::IntoParams;
@@ -32,6 +32,8 @@ use crate::{
 
 /// How often an open stream asks whether its caller still stands; 5 s are promised.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long a caller is believed to stand while nobody can say: with a look's pause within the 5 s promised.
+const UNKNOWN_MAX: Duration = Duration::from_millis(2_500);
 /// Looks between two signs of life, so that no proxy takes a quiet stream for a dead one.
 const LOOKS_PER_SIGN: u32 = 7;
 
@@ -59,14 +61,15 @@ pub(crate) async fn sse(
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let topic = topic(&watch.topic, caller.principal())?;
-    let last = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
+    let last = request.headers().get("Last-Event-ID").map(|id| id.to_str());
+    let last = last.transpose().map_err(|_not_text| Problem::field("Last-Event-ID", "a cursor"))?;
     let after = begin(&edge, topic, last.or(watch.after.as_deref())).await?;
     // An event without data only tells the client where it is.
     let hello = format!(": live\nid: {}\n\n", cursor_at(&edge, topic, &after));
     let watching = Watching {
         subscription: edge.node.watch(topic, Some(after)),
         topic,
-        claims: caller.claims().clone(),
+        standing: Standing::new(caller.claims().clone(), &edge),
         look: tokio::time::interval(LOOK_EVERY),
         looks: 0,
         closing: edge.closing.subscribe(),
@@ -90,7 +93,7 @@ struct Watching {
     edge: Data<Edge>,
     subscription: Subscription,
     topic: Topic,
-    claims: Claims,
+    standing: Standing,
     look: Interval,
     looks: u32,
     closing: watch::Receiver<bool>,
@@ -107,7 +110,8 @@ impl Watching {
             tokio::select! {
                 frame = self.subscription.next() => return Some(text(&self.edge, self.topic, &frame?)),
                 _ = self.look.tick() => {
-                    if let Err(problem) = stands(&self.edge, &self.claims).await {
+                    let look = stands(&self.edge, &self.standing.claims).await;
+                    if let Err(problem) = self.standing.after(look, &self.edge) {
                         self.is_over = true;
                         let problem = serde_json::to_string(&problem.wire()).unwrap_or_default();
                         return Some(format!("event: closed\ndata: {problem}\n\n"));
@@ -135,6 +139,30 @@ fn text(edge: &Edge, topic: Topic, frame: &Frame) -> String {
             let cursor = cursor_at(edge, topic, to);
             format!("id: {cursor}\nevent: gap\ndata: {{}}\n\n")
         }
+    }
+}
+
+/// The token behind an open stream, and when it was last known to stand.
+pub(crate) struct Standing {
+    pub(crate) claims: Claims,
+    known_at: Timestamp,
+}
+
+impl Standing {
+    /// A token that was proven just now.
+    pub(crate) fn new(claims: Claims, edge: &Edge) -> Self {
+        Self { claims, known_at: edge.node.clock().now() }
+    }
+
+    /// Takes in what a look has found; a node that is too busy to say is believed for a while.
+    pub(crate) fn after(&mut self, look: Result<(), Problem>, edge: &Edge) -> Result<(), Problem> {
+        let now = edge.node.clock().now();
+        match look {
+            Ok(()) => self.known_at = now,
+            Err(problem) if problem.is_unavailable() && now.since(self.known_at) < UNKNOWN_MAX => {}
+            Err(problem) => return Err(problem),
+        }
+        Ok(())
     }
 }
 
@@ -179,7 +207,7 @@ fn list(topic: Topic) -> String {
 /// The position behind a cursor.
 pub(crate) fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Option<Position>, Problem> {
     let Some(text) = text else { return Ok(None) };
-    let place = cursor::read(&edge.node, &list(topic), text)?;
+    let place = cursor::read(&edge.node, &list(topic), "after", text)?;
     let position = Position::from_bytes(&place);
     position.map(Some).ok_or_else(|| Problem::field("after", "a cursor of this topic"))
 }

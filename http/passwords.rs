@@ -70,9 +70,14 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
         let busy = |_full| Unavailable::Busy { limit: "password" };
-        let _place = self.places.try_acquire().map_err(busy)?;
-        let _core = self.cores.acquire().await.map_err(|_closed| Unavailable::Stopping)?;
-        tokio::task::spawn_blocking(work).await.map_err(|_panicked| Unavailable::NotWritten)
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
+        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_closed| Unavailable::Stopping)?;
+        // The work goes on when its caller has gone away, and so does what it takes.
+        let held = move || {
+            let _held = (place, core);
+            work()
+        };
+        tokio::task::spawn_blocking(held).await.map_err(|_panicked| Unavailable::NotWritten)
     }
 }
 

@@ -141,6 +141,11 @@ impl Problem {
         ))
     }
 
+    /// Whether nobody can say now.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.code == "node/unavailable"
+    }
+
     /// What kind of failure, e.g. `tenant/suspended`.
     pub(crate) fn code(&self) -> &'static str {
         self.code
@@ -149,6 +154,11 @@ impl Problem {
     /// What happened in the fewest words.
     pub(crate) fn said(&self) -> &str {
         if self.detail.is_empty() { self.title } else { &self.detail }
+    }
+
+    /// A setup link that is used, old or made up.
+    pub(crate) fn setup_token() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "setup/token", "The setup link is not good (any more)")
     }
 
     /// There is nothing to release.

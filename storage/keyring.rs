@@ -313,6 +313,19 @@ impl Keyring {
         Ok(())
     }
 
+    /// A named secret, if it was made.
+    ///
+    /// # Errors
+    /// When it does not unwrap.
+    pub fn known_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        match self.lock().kept.get(&Subject::Secret(name.to_owned())) {
+            Some(Kept::Wrapped(wrapped)) => {
+                unseal(&self.master, &[], wrapped).map(Some).ok_or(Error::Damaged("a secret does not unwrap"))
+            }
+            Some(Kept::Erased) | None => Ok(None),
+        }
+    }
+
     /// A named secret, made once and kept, wrapped, for ever.
     ///
     /// # Errors

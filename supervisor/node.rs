@@ -11,7 +11,11 @@ use std::{
     },
 };
 
-use prognet_storage::{Journal, Lsn, Name, ReadModel, Snapshots, codec, journal::Limit, keyring::Keyring};
+use prognet_storage::{
+    Journal, Lsn, Name, ReadModel, Snapshots, codec,
+    journal::Limit,
+    keyring::{self, Keyring},
+};
 use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::oneshot;
@@ -360,10 +364,16 @@ impl Node {
     /// # Errors
     /// When the keyring does not answer.
     pub fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Unavailable> {
-        self.runtime().keyring.secret(name, make).map(|secret| secret.to_vec()).map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed to keep a secret");
-            Unavailable::NotWritten
-        })
+        self.runtime().keyring.secret(name, make).map(|secret| secret.to_vec()).map_err(no_secret)
+    }
+
+    /// A named secret, if it was made.
+    ///
+    /// # Errors
+    /// When the keyring does not answer.
+    pub fn known_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+        let secret = self.runtime().keyring.known_secret(name).map_err(no_secret)?;
+        Ok(secret.map(|secret| secret.to_vec()))
     }
 
     /// A keyed hash, for the ids of reservations and the keys of rows.
@@ -384,6 +394,12 @@ impl Node {
         self.runtime().journal.close().await;
         self.0.doors.root.stop(Some("the node stops".to_owned()));
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+fn no_secret(error: keyring::Error) -> Unavailable {
+    tracing::error!(error = &error as &dyn std::error::Error, "the keyring does not give a secret");
+    Unavailable::NotWritten
 }
 
 fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {

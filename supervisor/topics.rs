@@ -100,6 +100,15 @@ impl Hub {
         self.lock().entry(topic).or_insert_with(|| broadcast::Sender::new(BEHIND_MAX)).subscribe()
     }
 
+    /// Forgets a topic when its last subscriber leaves.
+    fn leave(&self, topic: Topic) {
+        let mut channels = self.lock();
+        // The one that leaves still counts.
+        if channels.get(&topic).is_some_and(|channel| channel.receiver_count() <= 1) {
+            channels.remove(&topic);
+        }
+    }
+
     /// Walks the durable tail and shares what is public, from now on.
     pub(crate) async fn run(self: Arc<Self>, doors: Weak<Doors>) {
         let Some(runtime) = doors.upgrade().map(|doors| Arc::clone(doors.runtime())) else {
@@ -198,6 +207,12 @@ impl fmt::Debug for Subscription {
             .field("topic", &self.topic)
             .field("position", &self.position)
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.leave(self.topic);
     }
 }
 

@@ -15,7 +15,7 @@ use std::{collections::VecDeque, time::Duration};
 use prognet_supervisor::{Aggregate, Context, Decision, Entity, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, SessionId};
+use crate::ids::{AccountId, SessionId, TenantId};
 
 /// The timer of the absolute end.
 const EXPIRE: &str = "expire";
@@ -78,6 +78,8 @@ pub enum Command {
     Open {
         /// How long it lasts.
         terms: Terms,
+        /// The tenant its first token is for: tells a retry from another request.
+        tenant: Option<TenantId>,
     },
     /// Spends a generation.
     Refresh {
@@ -171,7 +173,7 @@ impl Aggregate for Session {
 
     fn decide(&self, command: Command, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         match command {
-            Command::Open { terms } => self.open(terms, ctx),
+            Command::Open { terms, tenant: _ } => self.open(terms, ctx),
             Command::Refresh { generation } => self.refresh(generation, ctx),
             Command::End(why) => self.end(why, ctx),
         }
@@ -247,10 +249,12 @@ mod tests {
     #[test]
     fn a_session_is_opened_once_and_has_an_end() {
         given::<Session>([])
-            .when(Command::Open { terms: TERMS })
+            .when(Command::Open { terms: TERMS, tenant: None })
             .then([OPENED])
             .sets(&[("expire", NOON.after(TERMS.lasts))]);
-        given::<Session>([OPENED]).when(Command::Open { terms: TERMS }).rejects(Rejection::AlreadyOpen);
+        given::<Session>([OPENED])
+            .when(Command::Open { terms: TERMS, tenant: None })
+            .rejects(Rejection::AlreadyOpen);
     }
 
     #[test]

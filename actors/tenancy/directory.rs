@@ -33,27 +33,45 @@ pub struct Row {
 }
 
 impl Directory {
-    /// The key of a tenant's row: ids sort by age.
-    #[must_use]
-    pub const fn key(id: TenantId) -> [u8; 16] {
-        id.number().to_be_bytes()
-    }
+    /// What the keys of all rows begin with.
+    pub const PREFIX: &'static [u8] = b"t";
+}
+
+/// Rows lie in the order tenants were founded; two of one moment by id.
+fn row_key(created_at: Timestamp, id: TenantId) -> Vec<u8> {
+    let mut key = Directory::PREFIX.to_vec();
+    key.extend_from_slice(&created_at.as_millis().to_be_bytes());
+    key.extend_from_slice(&id.number().to_be_bytes());
+    key
+}
+
+/// Where a tenant's row is found by its id: the time it was founded at.
+fn time_key(id: TenantId) -> Vec<u8> {
+    let mut key = b"i".to_vec();
+    key.extend_from_slice(&id.number().to_be_bytes());
+    key
 }
 
 impl Projection for Directory {
     const NAME: &'static str = "directory";
+    const VERSION: u32 = 2;
 
     async fn project(recorded: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
         let Some(event) = recorded.of::<Tenant>() else {
             return Ok(());
         };
-        let id = TenantId::new(recorded.id);
+        let (id, home) = (TenantId::new(recorded.id), recorded.home);
         if let tenant::Event::Created { name, slug, at, .. } = event {
             let status = Status::Active;
             let row = Row { id, name, slug, status, version: 1, epoch: 0, created_at: at };
-            return rows.put(&Self::key(id), recorded.home, &row);
+            rows.put(&time_key(id), home, &at)?;
+            return rows.put(&row_key(at, id), home, &row);
         }
-        let Some(mut row) = rows.get::<Row>(&Self::key(id)).await? else {
+        let Some(created_at) = rows.get::<Timestamp>(&time_key(id)).await? else {
+            return Ok(());
+        };
+        let key = row_key(created_at, id);
+        let Some(mut row) = rows.get::<Row>(&key).await? else {
             return Ok(());
         };
         row.version += 1;
@@ -66,6 +84,6 @@ impl Projection for Directory {
             }
             tenant::Event::Resumed { .. } => row.status = Status::Active,
         }
-        rows.put(&Self::key(id), recorded.home, &row)
+        rows.put(&key, home, &row)
     }
 }

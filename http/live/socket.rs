@@ -24,7 +24,7 @@ use prognet_sdk::{LiveFrame, LiveRequest};
 use prognet_supervisor::{Frame, Position, Timestamp, Topic};
 use tokio::sync::oneshot;
 
-use super::{LOOK_EVERY, begin, cursor_at, stands, topic, view};
+use super::{LOOK_EVERY, Standing, begin, cursor_at, stands, topic, view};
 use crate::{Edge, gate::Admitted, problem::Problem, v1::Problems};
 
 /// A socket that has not proven anybody by then is closed.
@@ -72,7 +72,15 @@ pub(crate) async fn open(
     Socket::create(|context| {
         context.add_stream(messages);
         let heard_at = edge.node.clock().now();
-        Socket { edge, session: Some(session), admitted: None, watched: HashMap::new(), heard_at, looks: 0 }
+        Socket {
+            edge,
+            session: Some(session),
+            admitted: None,
+            standing: None,
+            watched: HashMap::new(),
+            heard_at,
+            looks: 0,
+        }
     });
     std::future::ready(Ok(answer)).await
 }
@@ -81,6 +89,7 @@ struct Socket {
     edge: Data<Edge>,
     session: Option<Session>,
     admitted: Option<Admitted>,
+    standing: Option<Standing>,
     watched: HashMap<String, SpawnHandle>,
     heard_at: Timestamp,
     looks: u32,
@@ -136,12 +145,17 @@ impl Socket {
             let ping = async move { drop(tokio::time::timeout(PATIENCE, session.ping(b"")).await) };
             context.spawn(ping.into_actor(self));
         }
-        let Some(Admitted { claims, .. }) = self.admitted.clone() else { return };
+        let Some(claims) = self.standing.as_ref().map(|standing| standing.claims.clone()) else { return };
         let edge = self.edge.clone();
-        let standing = async move { stands(&edge, &claims).await };
-        context.spawn(standing.into_actor(self).map(|standing, socket, context| {
-            if let Err(problem) = standing {
-                socket.close(reason_of(&problem), problem.said(), context);
+        let look = async move { stands(&edge, &claims).await };
+        context.spawn(look.into_actor(self).map(|look, socket, context| {
+            let Some(standing) = &mut socket.standing else { return };
+            match standing.after(look, &socket.edge) {
+                Ok(()) => {}
+                Err(problem) if problem.is_unavailable() => {
+                    socket.farewell(CloseCode::Again, problem.said(), context);
+                }
+                Err(problem) => socket.close(reason_of(&problem), problem.said(), context),
             }
         }));
     }
@@ -175,8 +189,12 @@ impl Socket {
             }
             Ok(admitted) => {
                 let until = admitted.claims.until().to_string();
+                socket.standing = Some(Standing::new(admitted.claims.clone(), &socket.edge));
                 socket.admitted = Some(admitted);
                 socket.send(&LiveFrame::Authenticated { until }, context);
+            }
+            Err(problem) if problem.is_unavailable() => {
+                socket.send(&LiveFrame::Refused { problem: problem.wire() }, context);
             }
             Err(problem) => {
                 let why = if socket.admitted.is_none() { Closing::Unproven } else { reason_of(&problem) };

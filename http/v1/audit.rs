@@ -27,7 +27,8 @@ pub(crate) async fn of_tenant(
     caller.may(Right::ReadAudit, tenant)?;
     let list = format!("audit/{tenant}");
     let limit = page.limit(&edge);
-    let after = page.after.as_deref().map(|after| cursor::read(&edge.node, &list, after)).transpose()?;
+    let after =
+        page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
     let prefix = Audit::prefix(tenant.home());
     let rows = edge.node.rows::<Audit, Row>(&prefix, after.as_deref(), limit + 1).await?;
     let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, &list, key));

@@ -47,8 +47,12 @@ pub(crate) async fn sign_in(stranger: Stranger, Json(body): Json<SignIn>, edge: 
     let id = SessionId::new(stranger.created_id(&edge));
     let auth = &edge.settings.auth;
     let terms = Terms { lasts: auth.refresh_lasts, idle: auth.refresh_idle, grace: auth.refresh_grace };
-    let opened = edge.node.ask(&asking, Session::at(account, id), session::Command::Open { terms }).await?;
-    let generation = opened.reply.map_or(0, |view| view.generation);
+    let open = session::Command::Open { terms, tenant: tenant.map(|(tenant, _)| tenant) };
+    edge.node.ask(&asking, Session::at(account, id), open).await?;
+    // A retry gets what the session has come to, which may be more than its first reply said.
+    let view = edge.node.read(&asking, Session::at(account, id)).await?;
+    let view = view.filter(|view| view.ended.is_none()).ok_or_else(Problem::session_ended)?;
+    let generation = view.generation;
     answer(StatusCode::CREATED, &edge, Refreshing { account, session: id, generation }, tenant)
 }
 
@@ -117,8 +121,9 @@ async fn account_of(
 ) -> Result<AccountId, Problem> {
     let reservation = Reservation::at(edge.node.hash("email", email.key().as_bytes()));
     let held = edge.node.read(asking, reservation).await?;
-    // Without an owner the same entities are asked, of an account that is nobody's.
-    let account = AccountId::new(held.owner.unwrap_or(0));
+    // Without an owner the same entities are asked, of an account that is nobody's, another one for each address.
+    let nobody = || edge.node.hash("nobody", email.key().as_bytes());
+    let account = AccountId::new(held.owner.unwrap_or_else(nobody));
     let kept = edge.node.read(asking, Credential::at(account)).await?;
     let is_right = edge.passwords.is_right(password, kept).await?;
     let known = edge.node.read(asking, Account::at(account)).await?;

@@ -1,10 +1,6 @@
 //! Setting the platform up: by script, or by the page behind the setup link.
 
-use actix_web::{
-    HttpResponse,
-    http::StatusCode,
-    web::{Data, Form},
-};
+use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use minijinja::context;
 use prognet_actors::{
     auth::{Credential, credential},
@@ -16,14 +12,14 @@ use prognet_actors::{
     values::{Email, Password, PersonName},
 };
 use prognet_sdk::{SetUp as Wanted, SetUpDone};
-use prognet_supervisor::Asking;
+use prognet_supervisor::{Asking, Refused};
 use serde::Deserialize;
 
 use super::Problems;
 use crate::{
     Edge,
     caller::Stranger,
-    input::{Json, Query},
+    input::{Form, Json, Query},
     pages,
     problem::{Problem, invalid},
 };
@@ -45,26 +41,30 @@ async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<
     let name = PersonName::parse(&wanted.name).map_err(invalid("name"))?;
     let password = Password::parse(&wanted.password).map_err(invalid("password"))?;
     let asking = *stranger.asking();
-    let id = stranger.created_id(edge);
+    // Whoever has the link makes the same account: who is late leaves nothing behind.
+    let id = edge.node.hash("setup-account", wanted.token.as_bytes());
     let account = AccountId::new(id);
-    // A retry with the same key finds the link used; whoever made the admin may hear so again.
-    let is_allowed = match edge.node.read(&asking, SetUp::at()).await? {
-        View::Done(done) if done == account => true,
-        View::Open | View::Running | View::Done(_) => edge.setup.is_good(&edge.node, &wanted.token),
-    };
-    if !is_allowed {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "setup/token",
-            "The setup link is not good (any more)",
-        ));
+    let done = || Problem::from(set_up::Rejection::AlreadyDone);
+    match edge.node.read(&asking, SetUp::at()).await? {
+        // The link is used up, but a retry of what used it is heard.
+        View::Done(by) if by == account && asking.key.is_some() => {}
+        View::Open | View::Running if edge.setup.is_good(&edge.node, &wanted.token) => {}
+        View::Open | View::Running | View::Done(_) => return Err(Problem::setup_token()),
     }
     let salt = edge.node.hash("password-salt", &id.to_be_bytes());
     let password = edge.passwords.hash(password, salt).await?;
     let plain = Asking { key: None, ..asking };
     let email_reservation = edge.node.hash("email", email.key().as_bytes());
-    edge.node.ask(&plain, Account::at(account), account::Command::Register { email, name }).await?;
-    edge.node.ask(&plain, Credential::at(account), credential::Command::Create { password }).await?;
+    let register = account::Command::Register { email, name };
+    let create = credential::Command::Create { password };
+    match edge.node.ask(&plain, Account::at(account), register).await {
+        Err(Refused::Rejected(_)) => return Err(done()),
+        registered => drop(registered?),
+    }
+    match edge.node.ask(&plain, Credential::at(account), create).await {
+        Err(Refused::Rejected(_)) => return Err(done()),
+        created => drop(created?),
+    }
     let start = set_up::Command::Start(Plan { account, email_reservation });
     match edge.node.ask_to_end(&asking, SetUp::at(), start).await?.reply {
         View::Done(done) if done == account => {
@@ -93,8 +93,7 @@ pub(crate) async fn page(Query(link): Query<Link>, edge: Data<Edge>) -> HttpResp
 }
 
 /// The page's form.
-pub(crate) async fn submit(stranger: Stranger, form: Form<Wanted>, edge: Data<Edge>) -> HttpResponse {
-    let wanted = form.into_inner();
+pub(crate) async fn submit(stranger: Stranger, Form(wanted): Form<Wanted>, edge: Data<Edge>) -> HttpResponse {
     let (token, email, name) = (wanted.token.clone(), wanted.email.clone(), wanted.name.clone());
     match make_admin(&stranger, wanted, &edge).await {
         Ok(_) => pages::page(StatusCode::CREATED, "setup", &context! { is_done => true, email }),

@@ -122,13 +122,15 @@ pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Ed
     let scope = caller.may_on_platform(Right::ListTenants)?;
     let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
     if let Some(token) = &page.consistency {
-        let written = cursor::read(&edge.node, "consistency", token)?;
+        let written = cursor::read(&edge.node, "consistency", "consistency", token)?;
         let written: Written = serde_json::from_slice(&written)
             .map_err(|_why| Problem::field("consistency", "a token of a write"))?;
         edge.node.caught_up::<Directory>(written, scope.asking().deadline).await?;
     }
-    let after = page.after.as_deref().map(|after| cursor::read(&edge.node, "tenants", after)).transpose()?;
-    let rows = edge.node.rows::<Directory, directory::Row>(&[], after.as_deref(), limit + 1).await?;
+    let after =
+        page.after.as_deref().map(|after| cursor::read(&edge.node, "tenants", "after", after)).transpose()?;
+    let rows =
+        edge.node.rows::<Directory, directory::Row>(Directory::PREFIX, after.as_deref(), limit + 1).await?;
     let next =
         rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, "tenants", key));
     let data = rows.into_iter().take(limit).map(|(_, row)| {
