@@ -122,9 +122,9 @@ pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Ed
     let scope = caller.may_on_platform(Right::ListTenants)?;
     let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
     if let Some(token) = &page.consistency {
-        let written = cursor::read(&edge.node, "consistency", token)?;
-        let written: Written = serde_json::from_slice(&written)
-            .map_err(|_why| Problem::field("consistency", "a token of a write"))?;
+        let invalid = || Problem::field("consistency", "the `Prognet-Consistency` of a write");
+        let written = cursor::read(&edge.node, "consistency", token).map_err(|_another_field| invalid())?;
+        let written: Written = serde_json::from_slice(&written).map_err(|_why| invalid())?;
         edge.node.caught_up::<Directory>(written, scope.asking().deadline).await?;
     }
     let after = page.after.as_deref().map(|after| cursor::read(&edge.node, "tenants", after)).transpose()?;
