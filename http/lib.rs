@@ -18,6 +18,7 @@ mod traffic;
 mod v1;
 
 use std::{
+    any::Any,
     io,
     net::{SocketAddr, TcpListener},
     sync::atomic::AtomicUsize,
@@ -33,6 +34,9 @@ pub use v1::sessions::AuthSettings;
 /// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
 /// so that it is they who close and no request is lost in between.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// A peer that takes nothing for this long is gone (RFC 5482): without it one that never reads would hold its
+/// connection for ever.
+const UNTAKEN_MAX_MS: u32 = 30_000;
 /// How long the head of a request may take to arrive, and a closed connection to go.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -158,6 +162,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
                 .default_service(web::to(problem::no_route))
                 .wrap(from_fn(request::attend))
         })
+        .on_connect(|connection, _| give_up_on_deaf(connection))
         .workers(workers)
         .max_connections(settings.connections_max.div_ceil(workers))
         .keep_alive(KEEP_ALIVE)
@@ -186,4 +191,12 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     #[expect(clippy::disallowed_methods, reason = "it looks for ever and fails at nothing")]
     drop(tokio::task::spawn(keys::keep(edge.clone())));
     Ok(Serving { listen, management: management_at, setup_link, edge, handles })
+}
+
+fn give_up_on_deaf(connection: &dyn Any) {
+    if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>()
+        && let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, UNTAKEN_MAX_MS)
+    {
+        tracing::warn!(%error, "failed to bound how long a connection may take nothing");
+    }
 }

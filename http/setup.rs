@@ -63,3 +63,25 @@ pub(crate) async fn token(edge: &crate::Edge) -> Result<Option<String>, Unavaila
         Err(_) => Err(Unavailable::NotWritten),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prognet_supervisor::testing::World;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_link_ends_with_its_time_with_its_use_and_with_the_next_one() {
+        let (world, link) = (World::new(prognet_actors::services).await, SetupLink::default());
+        let is_good = |token: &str| link.is_good(&world.node, token);
+        let token = link.renew(&world.node);
+        assert!(is_good(&token) && !is_good("another"));
+
+        world.clock.advance(LASTS);
+        assert!(!is_good(&token), "its time is over");
+        let (older, newer) = (link.renew(&world.node), link.renew(&world.node));
+        assert!(!is_good(&older) && is_good(&newer));
+        link.end();
+        assert!(!is_good(&newer), "it was used");
+    }
+}

@@ -1,20 +1,16 @@
 //! Entities that fail on purpose, behind the real edge: what callers and operators see.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use prognet_actors::ids::TenantId;
-use prognet_storage::{
-    embedded::{EmbeddedJournal, SledTier},
-    keyring::{Keyring, MasterKey},
-};
 use prognet_supervisor::{
-    Aggregate, Asking, Clock, Context, Decision, Entity, Kind, Limits, Node, Parts, Refused, Service,
-    Unavailable,
+    Aggregate, Context, Decision, Entity, Kind, Refused, Service, Unavailable,
+    testing::{self, Fault},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, reply};
+use crate::harness::{ADMIN, Reply, reply};
 
 /// Counts, and fails as it is told.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -69,49 +65,38 @@ fn at(id: u128) -> Entity<Fragile> {
     Entity::new(TenantId::new(1).home(), id)
 }
 
-/// A node with a fragile service, its edge, and an admin's token.
+fn services() -> Vec<Service> {
+    let mut services = prognet_actors::services();
+    services.push(Service::new("fragile").aggregate::<Fragile>());
+    services
+}
+
+/// A node on memory with a fragile service, its real edge, and an admin's token.
 struct World {
-    node: Node,
+    inner: testing::World,
     url: String,
+    management: String,
     token: String,
     client: reqwest::Client,
-    _data: tempfile::TempDir,
 }
 
 impl World {
     async fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let (journal, opened) = EmbeddedJournal::open(&data.path().join("journal"), 1 << 20).unwrap();
-        let keyring = Keyring::open(&data.path().join("keyring"), &MasterKey::new([3; 32])).unwrap();
-        let keyring = Arc::new(keyring);
-        journal.sync_first(Arc::clone(&keyring));
-        let tier = data.path().join("tier");
-        let (tier, _) = SledTier::open(&tier, 1 << 23, Arc::clone(&keyring), opened.last).unwrap();
-        let tier = Arc::new(tier);
-        let parts = Parts {
-            journal: Arc::new(journal),
-            snapshots: Arc::<SledTier>::clone(&tier),
-            read_model: tier,
-            keyring,
-            clock: Clock::default(),
-            limits: Limits::default(),
-        };
-        let mut services = prognet_actors::services();
-        services.push(Service::new("fragile").aggregate::<Fragile>());
-        let node = Node::start(parts, services).await.unwrap();
+        let inner = testing::World::new(services).await;
         let settings = prognet_http::Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             management: "127.0.0.1:0".parse().unwrap(),
             body_bytes_max: 1 << 18,
             header_bytes_max: 1 << 15,
-            deadline: std::time::Duration::from_secs(5),
+            deadline: Duration::from_secs(5),
             in_flight_max: 100,
             connections_max: 100,
             page_items_max: 100,
             auth: prognet_http::AuthSettings::default(),
         };
-        let serving = prognet_http::bind(&settings, &node).await.unwrap();
+        let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();
         let (client, url) = (reqwest::Client::new(), format!("http://{}", serving.listen));
+        let management = format!("http://{}", serving.management);
         let setup_token = serving.setup_link.unwrap().rsplit_once("token=").unwrap().1.to_owned();
         let (email, password) = ADMIN;
         let body = json!({ "token": setup_token, "email": email, "password": password, "name": "Ada" });
@@ -119,13 +104,16 @@ impl World {
         let body = json!({ "email": email, "password": password });
         let tokens = reply(client.post(format!("{url}/v1/sessions")).json(&body)).await.unwrap().ok();
         let token = tokens["access_token"].as_str().unwrap().to_owned();
-        Self { node, url, token, client, _data: data }
+        Self { inner, url, management, token, client }
     }
 
     async fn ask(&self, id: u128, command: Command) -> Result<u64, Refused<Never>> {
-        let deadline = self.node.clock().now().after(std::time::Duration::from_secs(20));
-        let asking = Asking { asker: 1, key: None, trace: 0, deadline };
-        self.node.ask(&asking, at(id), command).await.map(|answered| answered.reply)
+        self.inner.ask(at(id), command).await
+    }
+
+    async fn found(&self, slug: &str) -> Reply {
+        let request = self.client.post(format!("{}/v1/tenants", self.url)).bearer_auth(&self.token);
+        reply(request.json(&json!({ "name": slug, "slug": slug }))).await.unwrap()
     }
 
     fn path(id: u128) -> String {
@@ -137,7 +125,7 @@ impl World {
         reply(request).await.unwrap().ok()
     }
 
-    async fn post(&self, path: &str) -> crate::harness::Reply {
+    async fn post(&self, path: &str) -> Reply {
         let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token);
         reply(request).await.unwrap()
     }
@@ -161,12 +149,11 @@ async fn an_entity_that_keeps_crashing_is_seen_in_quarantine_and_released_by_an_
     world.ask(1, Command::Add).await.unwrap();
     world.ask(2, Command::Add).await.unwrap();
 
-    while !matches!(
-        world.ask(1, Command::PanicInEvolve).await,
-        Err(Refused::Unavailable(Unavailable::Quarantined))
-    ) {
-        tokio::task::yield_now().await;
-    }
+    let is_quarantined = || async {
+        let crashed = world.ask(1, Command::PanicInEvolve).await;
+        matches!(crashed, Err(Refused::Unavailable(Unavailable::Quarantined)))
+    };
+    world.inner.until(Duration::from_millis(100), is_quarantined).await;
 
     let actor = world.seen(&World::path(1)).await;
     assert_eq!(actor["status"], "quarantined");
@@ -192,4 +179,38 @@ async fn only_who_runs_the_platform_looks_into_actors() {
     let wrong = format!("/v1/system/actors/fragile/fragile/{}/7", TenantId::new(1));
     let request = world.client.get(format!("{}{wrong}", world.url)).bearer_auth(&world.token);
     reply(request).await.unwrap().problem(400, "request/invalid");
+}
+
+/// What the disk is, is anybody's guess after a failed sync: nothing is taken until the node starts again.
+#[tokio::test]
+async fn a_node_whose_disk_fails_to_sync_stays_up_unready_and_refuses_writes() {
+    let world = World::new().await;
+    world.found("before").await.ok();
+    world.inner.memory.fail_appends([Fault::Poisoned]);
+
+    for slug in ["during", "after"] {
+        let refused = world.found(slug).await;
+        assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+        refused.problem(503, "node/unavailable");
+    }
+
+    let ready = reply(world.client.get(format!("{}/readyz", world.management))).await.unwrap();
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.as_str().unwrap().contains("journal: poisoned"), "{ready:?}");
+    let alive = reply(world.client.get(format!("{}/livez", world.management))).await.unwrap();
+    assert_eq!(alive.status, 200);
+    let list = world.seen("/v1/tenants").await;
+    assert_eq!(list["data"].as_array().unwrap().len(), 1, "what was acknowledged is there, nothing else");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_room() {
+    let world = World::new().await;
+    world.inner.memory.fail_appends([Fault::Full]);
+
+    let refused = world.found("acme").await;
+
+    assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+    refused.problem(503, "node/unavailable");
+    assert_eq!(world.found("acme").await.status, 201);
 }
