@@ -195,10 +195,10 @@ impl Node {
         line.expect("no such number").parse().unwrap()
     }
 
-    /// Memory the process holds, in bytes.
-    pub(crate) fn resident_bytes(&self) -> u64 {
+    /// The most memory the process has held so far (`VmHWM`, proc(5)).
+    pub(crate) fn memory_peak_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 

@@ -20,5 +20,6 @@ mod faults;
 mod harness;
 mod live;
 mod logs;
+mod overload;
 mod readme;
 mod tidy;
