@@ -36,7 +36,7 @@ pub use v1::sessions::AuthSettings;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A peer that takes nothing for this long is gone (RFC 5482): without it one that never reads would hold its
 /// connection for ever.
-const UNTAKEN_MAX_MS: u32 = 30_000;
+const UNTAKEN_MAX_MS: u32 = 120_000;
 /// How long the head of a request may take to arrive, and a closed connection to go.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
