@@ -57,7 +57,9 @@ fn query<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
 /// Names the field; one that is missing or unknown has no path, so its name is taken from the message.
 fn invalid<E: std::error::Error>(whole: &str, error: &Error<E>) -> Problem {
     let (path, message) = (error.path().to_string(), error.inner().to_string());
-    let named = ["missing field `", "unknown field `", "duplicate field `"].iter().find_map(|words| message.strip_prefix(words));
+    let named = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|words| message.strip_prefix(words));
     let name = named.and_then(|rest| rest.split_once('`')).map(|(name, _)| name);
     let field = match (path.as_str(), name) {
         // Of the whole: it is another type, or ends too early for a path.
