@@ -60,6 +60,8 @@ impl Node {
         let mut process = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
             .arg(data)
+            // Tokens name their issuer: a node that comes back on another port must still know its own.
+            .env("PROGNET_HTTP_PUBLIC_URL", "http://localhost")
             .stdout(Stdio::piped())
             .stderr(File::create(data.join("node.log"))?)
             .spawn()

@@ -31,7 +31,7 @@ create table if not exists outbox (
     at timestamptz not null default now());";
 
 const SEED: &str = "
-insert into tenant select n, 'Tenant ' || n, 'tenant-' || n, 'active', 1, now() from generate_series(0, $1 - 1) n
+insert into tenant select n, 'Tenant ' || n, 'tenant-' || n, 'active', 1, now() from generate_series(0, $1::bigint - 1) n
 on conflict do nothing";
 
 const READ: &str = "select id, name, slug, status, version, created_at::text from tenant where id = $1";
