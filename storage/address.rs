@@ -1,8 +1,11 @@
 //! Where things live: homes, entities, shards, and the numbers that order what happened to them.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
+
+/// A map keyed by addresses: quick to hash, with a seed of the process.
+pub type AddressMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A short ASCII name (service, kind, event type, timer), at most [`Name::MAX`] bytes, held inline.
 ///
@@ -43,8 +46,14 @@ impl Name {
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The text's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(Self::MAX);
-        self.0.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+        self.0.get(..length).unwrap_or_default()
     }
 }
 

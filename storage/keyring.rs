@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 pub use self::export::Export;
 use self::record::{Kept, Subject};
-use crate::Home;
+use crate::{AddressMap, Home};
 
 const MASTER: &str = "master.key";
 const LOG: &str = "keys.log";
@@ -135,7 +135,7 @@ struct Inner {
     kept: HashMap<Subject, Kept>,
     /// Homes whose key is not on the device for sure, and which of the appended records it is.
     unsynced: HashMap<Home, u64>,
-    unwrapped: HashMap<Home, LessSafeKey>,
+    unwrapped: AddressMap<Home, Arc<LessSafeKey>>,
 }
 
 /// How many of the appended records are on the device for sure.
@@ -177,7 +177,7 @@ impl Keyring {
             appended: 0,
             kept,
             unsynced: HashMap::new(),
-            unwrapped: HashMap::new(),
+            unwrapped: AddressMap::default(),
         });
         let mut keyring =
             Self { master, path, inner, synced: Mutex::default(), pepper: Zeroizing::default() };
@@ -238,8 +238,10 @@ impl Keyring {
             };
             inner.remember(*home, held);
         }
-        let held = inner.unwrapped.get(home).ok_or(Error::Crypto)?;
-        Ok((seal(held, place, plain)?, !inner.unsynced.contains_key(home)))
+        let held = inner.unwrapped.get(home).cloned().ok_or(Error::Crypto)?;
+        let is_durable = !inner.unsynced.contains_key(home);
+        drop(inner);
+        Ok((seal(&held, place, plain)?, is_durable))
     }
 
     /// Every key made so far is on the device when this returns; costs nothing when there is no new one.
@@ -285,8 +287,9 @@ impl Keyring {
             };
             inner.remember(*home, held);
         }
-        let held = inner.unwrapped.get(home).ok_or(OpenError::Unknown)?;
-        unseal(held, place, sealed).map(|plain| plain.to_vec()).ok_or(OpenError::Damaged)
+        let held = inner.unwrapped.get(home).cloned().ok_or(OpenError::Unknown)?;
+        drop(inner);
+        opened(&held, place, sealed).ok_or(OpenError::Damaged)
     }
 
     /// Destroys the home's key, durably: what was sealed with it is gone, wherever copies of it lie.
@@ -374,7 +377,7 @@ impl Inner {
         if self.unwrapped.len() >= UNWRAPPED_MAX {
             self.unwrapped.clear();
         }
-        self.unwrapped.insert(home, held);
+        self.unwrapped.insert(home, Arc::new(held));
     }
 }
 
@@ -405,17 +408,23 @@ fn seal(key: &LessSafeKey, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error>
     let mut sealed = Vec::with_capacity(1 + NONCE_LEN + plain.len() + 16);
     sealed.push(SEALED);
     sealed.extend_from_slice(&nonce);
-    let mut body = plain.to_vec();
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut body)
+    sealed.extend_from_slice(plain);
+    let body = sealed.get_mut(1 + NONCE_LEN..).unwrap_or_default();
+    let tag = key
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), body)
         .map_err(|_why| Error::Crypto)?;
-    sealed.append(&mut body);
+    sealed.extend_from_slice(tag.as_ref());
     Ok(sealed)
 }
 
 fn unseal(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    opened(key, place, sealed).map(Zeroizing::new)
+}
+
+fn opened(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (version, rest) = sealed.split_first()?;
     let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
-    let mut body = Zeroizing::new(body.to_vec());
+    let mut body = body.to_vec();
     let plain =
         key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place), &mut body).ok()?.len();
     body.truncate(plain);

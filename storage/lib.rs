@@ -14,7 +14,7 @@ pub mod keyring;
 pub mod read_model;
 pub mod snapshots;
 
-pub use address::{EntityRef, Epoch, Home, HomeKind, Lsn, Name, Offset, Seq, ShardId};
+pub use address::{AddressMap, EntityRef, Epoch, Home, HomeKind, Lsn, Name, Offset, Seq, ShardId};
 pub use journal::Journal;
 pub use read_model::ReadModel;
 pub use snapshots::Snapshots;

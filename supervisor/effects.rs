@@ -295,6 +295,11 @@ impl ProjectionHost for Effects {
         })
     }
 
+    /// Sagas wait for their steps.
+    fn may_gather(&self) -> bool {
+        false
+    }
+
     fn committed(&self) {
         for row in std::mem::take(&mut *lock(&self.fresh)) {
             self.enqueue(row);

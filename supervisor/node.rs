@@ -12,7 +12,7 @@ use std::{
 };
 
 use prognet_storage::{
-    Journal, Lsn, Name, ReadModel, Snapshots, codec,
+    AddressMap, Journal, Lsn, Name, ReadModel, Snapshots, codec,
     journal::Limit,
     keyring::{self, Keyring},
 };
@@ -126,7 +126,7 @@ impl Node {
             page: Limit::default(),
             tasks: Tasks::here(),
         });
-        let (mut doors, mut starts) = (HashMap::new(), Vec::new());
+        let (mut doors, mut starts) = (AddressMap::default(), Vec::new());
         let (mut projections, mut readers) = (Vec::new(), Vec::new());
         for service in services {
             let kinds: Arc<HashMap<_, _>> =

@@ -1,14 +1,11 @@
 //! Admission: the actor library's mailboxes are unbounded, so a command needs a permit before it is sent.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use prognet_storage::Home;
+use prognet_storage::{AddressMap, Home};
 
 use crate::Unavailable;
 
@@ -21,7 +18,7 @@ pub(crate) type Queue = Arc<AtomicUsize>;
 
 /// What waits in a shard, by home: one home's crowd leaves room for the others.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Homes(Arc<Mutex<HashMap<Home, Queue>>>);
+pub(crate) struct Homes(Arc<Mutex<AddressMap<Home, Queue>>>);
 
 impl Homes {
     /// The queue of a home.

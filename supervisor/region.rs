@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use prognet_storage::{Name, ShardId, journal::AppendError};
+use prognet_storage::{AddressMap, Name, ShardId, journal::AppendError};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::oneshot;
 
@@ -30,7 +30,7 @@ pub(crate) enum RegionMessage {
 impl ractor::Message for RegionMessage {}
 
 /// The running shards of a region, as routers see them.
-pub(crate) type Shards = Arc<RwLock<HashMap<u16, ShardHandle>>>;
+pub(crate) type Shards = Arc<RwLock<AddressMap<u16, ShardHandle>>>;
 
 /// What a region is started with.
 #[derive(Clone)]

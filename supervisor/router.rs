@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use prognet_storage::{EntityRef, Name, Offset, ShardId};
+use prognet_storage::{AddressMap, EntityRef, Name, Offset, ShardId};
 use ractor::{ActorRef, MessagingErr};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -56,7 +56,7 @@ pub(crate) struct Door {
 /// All the doors of a node.
 pub(crate) struct Doors {
     pub(crate) runtime: Arc<Runtime>,
-    pub(crate) services: HashMap<Name, Door>,
+    pub(crate) services: AddressMap<Name, Door>,
     pub(crate) root: ActorRef<RootMessage>,
     pub(crate) waiting: Queue,
     pub(crate) is_stopping: AtomicBool,

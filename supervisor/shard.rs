@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use prognet_storage::{EntityRef, Epoch, Name, ShardId};
+use prognet_storage::{AddressMap, EntityRef, Epoch, Name, ShardId};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, SupervisionEvent};
 use tokio::sync::oneshot;
 
@@ -66,7 +66,7 @@ pub(crate) struct Status {
 #[derive(Debug, Clone)]
 pub(crate) struct ShardHandle {
     pub(crate) actor: ActorRef<ShardMessage>,
-    pub(crate) hot: Arc<RwLock<HashMap<EntityRef, HotEntity>>>,
+    pub(crate) hot: Arc<RwLock<AddressMap<EntityRef, HotEntity>>>,
     pub(crate) waiting: Queue,
     pub(crate) homes: Homes,
     /// What it appends under.
@@ -86,7 +86,7 @@ pub(crate) struct ShardStart {
     pub(crate) shard: ShardId,
     pub(crate) epoch: Epoch,
     pub(crate) kinds: Arc<HashMap<Name, Arc<dyn EntityHost>>>,
-    pub(crate) hot: Arc<RwLock<HashMap<EntityRef, HotEntity>>>,
+    pub(crate) hot: Arc<RwLock<AddressMap<EntityRef, HotEntity>>>,
     /// Whether many crashes at once may make it start afresh: only once in a while.
     pub(crate) may_reopen: bool,
 }
@@ -98,7 +98,7 @@ pub(crate) struct Shard;
 
 pub(crate) struct Slots {
     start: ShardStart,
-    slots: HashMap<EntityRef, Slot>,
+    slots: AddressMap<EntityRef, Slot>,
     by_actor: HashMap<ActorId, EntityRef>,
     crashes: HashMap<EntityRef, Crashes>,
     shard_crashes: ShardCrashes,
@@ -146,7 +146,7 @@ impl Actor for Shard {
         });
         Ok(Slots {
             start,
-            slots: HashMap::new(),
+            slots: AddressMap::default(),
             by_actor: HashMap::new(),
             crashes: HashMap::new(),
             shard_crashes: ShardCrashes::default(),

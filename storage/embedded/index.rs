@@ -1,8 +1,6 @@
 //! Where records lie: by shard, by home, by the node's count. Rebuilt from the log at every open.
 
-use std::collections::HashMap;
-
-use crate::{EntityRef, Home, Lsn, Name, Offset, ShardId, journal::Stored};
+use crate::{AddressMap, EntityRef, Home, Lsn, Name, Offset, ShardId, journal::Stored};
 
 /// A record's place on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +23,8 @@ struct OfHome {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// A shard's records; the one with offset n is the n-th, since there is no gap.
-    shards: HashMap<ShardId, Vec<Place>>,
-    homes: HashMap<(Name, Home), Vec<OfHome>>,
+    shards: AddressMap<ShardId, Vec<Place>>,
+    homes: AddressMap<(Name, Home), Vec<OfHome>>,
     /// The first record of each frame and where the frame lies.
     frames: Vec<Place>,
 }
@@ -84,7 +82,7 @@ impl Index {
 fn tag_of(entity: &EntityRef) -> u64 {
     let mut bytes = [0; Name::MAX + 16];
     let (kind, id) = bytes.split_at_mut(Name::MAX);
-    let name = entity.kind.as_str().as_bytes();
+    let name = entity.kind.as_bytes();
     if let Some(kind) = kind.get_mut(..name.len()) {
         kind.copy_from_slice(name);
     }

@@ -17,7 +17,7 @@
 //! New keys that the frame is sealed with are synced before it is written, so that no frame outlives its keys.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
     sync::{Arc, OnceLock, PoisonError, RwLock, mpsc::Receiver},
 };
@@ -31,7 +31,7 @@ use super::{
     walk::{Ending, Seen, Walked, walk},
 };
 use crate::{
-    EntityRef, Epoch, HomeKind, Lsn, Name, Offset, Seq, ShardId,
+    AddressMap, EntityRef, Epoch, HomeKind, Lsn, Name, Offset, Seq, ShardId,
     journal::{AppendError, Appended, Claim, Done, Group, Health, Record, RecordKind, Stored},
 };
 
@@ -140,10 +140,10 @@ pub(crate) struct Log {
     next: Lsn,
     epoch: Epoch,
     /// Shards claimed by this process, and under which epoch.
-    epochs: HashMap<ShardId, Epoch>,
-    tails: HashMap<ShardId, Offset>,
+    epochs: AddressMap<ShardId, Epoch>,
+    tails: AddressMap<ShardId, Offset>,
     /// The last seq of entities written lately, so that what follows a failed append is refused.
-    seqs: HashMap<EntityRef, Seq>,
+    seqs: AddressMap<EntityRef, Seq>,
     preparing: Option<std::thread::JoinHandle<io::Result<()>>>,
 }
 
@@ -228,9 +228,9 @@ impl Log {
             crc: walked.crc,
             next: walked.next,
             epoch: walked.highest.next(),
-            epochs: HashMap::new(),
-            tails: HashMap::new(),
-            seqs: HashMap::new(),
+            epochs: AddressMap::default(),
+            tails: AddressMap::default(),
+            seqs: AddressMap::default(),
             preparing: None,
         };
         log.fence()?;
@@ -241,7 +241,8 @@ impl Log {
 
     /// Raises the node's epoch, durably: whoever wrote before this start writes no more.
     fn fence(&mut self) -> io::Result<()> {
-        let (bytes, crc) = segment::frame(&[], 0, self.next, self.epoch, self.crc);
+        let mut bytes = [0; HEADER];
+        let crc = segment::seal(&mut bytes, 0, self.next, self.epoch, self.crc);
         self.file.write_at(&bytes, self.end)?;
         self.file.sync()?;
         (self.end, self.crc) = (self.end + bytes.len() as u64, crc);
@@ -251,7 +252,7 @@ impl Log {
     /// Works until it is closed or nobody is left to ask.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(job) = jobs.recv() {
-            let (mut batch, mut closing) = (Batch::default(), None);
+            let (mut batch, mut closing) = (Batch::new(), None);
             let mut next = Some(job);
             while let Some(job) = next.take() {
                 match job {
@@ -259,7 +260,8 @@ impl Log {
                     Job::Claim(shard, reply) => self.claim(shard, reply, &mut batch),
                     Job::Close(reply) => closing = Some(reply),
                 }
-                if closing.is_none() && batch.stored.len() < FRAME_RECORDS && batch.body.len() < FRAME_BYTES {
+                if closing.is_none() && batch.stored.len() < FRAME_RECORDS && batch.frame.len() < FRAME_BYTES
+                {
                     next = jobs.try_recv().ok();
                 }
             }
@@ -271,7 +273,8 @@ impl Log {
                 break;
             }
         }
-        for job in jobs.try_iter() {
+        // Until nobody can ask any more, so that no question is left without an answer.
+        for job in jobs {
             match job {
                 Job::Append(_, done) => done(Err(AppendError::Closed)),
                 Job::Claim(_, reply) => drop(reply.send(Err(AppendError::Closed))),
@@ -326,14 +329,14 @@ impl Log {
         }
         let Group { shard, epoch, records } = group;
         let tail = self.tail(shard);
-        batch.tails.entry(shard).or_insert(tail);
+        batch.tails.push((shard, tail));
         let mut offset = tail;
         for record in records {
             offset = offset.next();
-            batch.seqs.entry(record.entity).or_insert(Seq(record.seq.0 - 1));
+            batch.seqs.push((record.entity, Seq(record.seq.0 - 1)));
             self.seqs.insert(record.entity, record.seq);
-            let place = batch.body.len();
-            segment::write_record(&mut batch.body, shard, epoch, offset, &record);
+            let place = batch.frame.len();
+            segment::write_record(&mut batch.frame, shard, epoch, offset, &record);
             let lsn = Lsn(self.next.0 + batch.stored.len() as u64);
             batch.stored.push((place, Arc::new(Stored { lsn, shard, epoch, offset, record })));
         }
@@ -355,9 +358,10 @@ impl Log {
         if group.epoch != current {
             return Err(AppendError::Fenced { shard: group.shard, current, claimed: group.epoch });
         }
-        let mut within: HashMap<EntityRef, Seq> = HashMap::new();
-        for record in &group.records {
-            let last = within.get(&record.entity).or_else(|| self.seqs.get(&record.entity));
+        for (at, record) in group.records.iter().enumerate() {
+            // Nearly always the neighbour.
+            let before = group.records.iter().take(at).rev().find(|before| before.entity == record.entity);
+            let last = before.map(|before| before.seq).or_else(|| self.seqs.get(&record.entity).copied());
             let follows = record.seq.0 > 0 && last.is_none_or(|last| record.seq == last.next());
             if !follows {
                 return Err(AppendError::OutOfOrder {
@@ -365,18 +369,17 @@ impl Log {
                     expected: Seq(record.seq.0.saturating_sub(1)),
                 });
             }
-            within.insert(record.entity, record.seq);
         }
         Ok(())
     }
 
     /// One write, one sync, then the answers.
-    fn commit(&mut self, batch: Batch) {
+    fn commit(&mut self, mut batch: Batch) {
         if batch.stored.is_empty() {
             return;
         }
         let count = u32::try_from(batch.stored.len()).unwrap_or(u32::MAX);
-        if let Err(error) = self.make_room((HEADER + batch.body.len()) as u64) {
+        if let Err(error) = self.make_room(batch.frame.len() as u64) {
             return self.not_written(batch, &error);
         }
         if let Some(Err(error)) = self.shared.beforehand.get().map(|sync| sync()) {
@@ -384,8 +387,8 @@ impl Log {
             self.poison(&reason);
             return batch.refuse(&AppendError::Poisoned { reason });
         }
-        let (bytes, crc) = segment::frame(&batch.body, count, self.next, self.epoch, self.crc);
-        if let Err(error) = self.file.write_at(&bytes, self.end) {
+        let crc = segment::seal(&mut batch.frame, count, self.next, self.epoch, self.crc);
+        if let Err(error) = self.file.write_at(&batch.frame, self.end) {
             return self.not_written(batch, &error);
         }
         if let Err(error) = self.file.sync() {
@@ -394,13 +397,19 @@ impl Log {
         }
         let frame_at = self.end;
         (self.end, self.crc, self.next) =
-            (self.end + bytes.len() as u64, crc, Lsn(self.next.0 + u64::from(count)));
+            (self.end + batch.frame.len() as u64, crc, Lsn(self.next.0 + u64::from(count)));
         self.show(&batch, frame_at);
         *self.shared.health.write().unwrap_or_else(PoisonError::into_inner) = Health::Writable;
-        self.shared.durable.send_replace(Lsn(self.next.0 - 1));
+        // Readers may see it from now on, but are woken behind those who wait for an answer.
+        let last = Lsn(self.next.0 - 1);
+        self.shared.durable.send_if_modified(|durable| {
+            *durable = last;
+            false
+        });
         for (done, appended) in batch.waiting {
             done(Ok(appended));
         }
+        self.shared.durable.send_modify(|_| {});
     }
 
     /// What is durable now can be read.
@@ -418,15 +427,16 @@ impl Log {
             index.add_frame(at(frame_at, first.lsn));
         }
         for (place, stored) in &batch.stored {
-            index.add(stored, at(frame_at + (HEADER + place) as u64, stored.lsn));
+            index.add(stored, at(frame_at + *place as u64, stored.lsn));
             recent.push(Arc::clone(stored));
         }
     }
 
     /// Nothing of the batch reached the log: cut back to the durable end, and go on when there is room.
     fn not_written(&mut self, batch: Batch, error: &io::Error) {
-        self.tails.extend(batch.tails.iter().map(|(shard, tail)| (*shard, *tail)));
-        self.seqs.extend(batch.seqs.iter().map(|(entity, seq)| (*entity, *seq)));
+        // Backwards: what was first in the batch has the last word.
+        self.tails.extend(batch.tails.iter().rev().copied());
+        self.seqs.extend(batch.seqs.iter().rev().copied());
         let is_full = matches!(
             error.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded
@@ -493,17 +503,28 @@ impl Log {
 }
 
 /// Groups drained from the queue, about to become one frame.
-#[derive(Default)]
 struct Batch {
-    body: Vec<u8>,
+    /// Room for the header, then the records.
+    frame: Vec<u8>,
+    /// Each with its place in the frame.
     stored: Vec<(usize, Arc<Stored>)>,
     waiting: Vec<(Done, Appended)>,
     /// What shards and entities were at before the batch, to go back to.
-    tails: HashMap<ShardId, Offset>,
-    seqs: HashMap<EntityRef, Seq>,
+    tails: Vec<(ShardId, Offset)>,
+    seqs: Vec<(EntityRef, Seq)>,
 }
 
 impl Batch {
+    fn new() -> Self {
+        Self {
+            frame: vec![0; HEADER],
+            stored: Vec::new(),
+            waiting: Vec::new(),
+            tails: Vec::new(),
+            seqs: Vec::new(),
+        }
+    }
+
     fn refuse(self, error: &AppendError) {
         for (done, _) in self.waiting {
             done(Err(error.clone()));

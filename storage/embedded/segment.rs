@@ -30,19 +30,23 @@ pub(crate) struct Frame {
     pub(crate) crc: u32,
 }
 
-/// Puts a frame around a body.
-pub(crate) fn frame(body: &[u8], count: u32, first: Lsn, epoch: Epoch, previous: u32) -> (Vec<u8>, u32) {
-    let mut bytes = Vec::with_capacity(HEADER + body.len());
-    bytes.extend_from_slice(&MAGIC.to_le_bytes());
-    bytes.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-    bytes.extend_from_slice(&count.to_le_bytes());
-    bytes.extend_from_slice(&first.0.to_le_bytes());
-    bytes.extend_from_slice(&epoch.0.to_le_bytes());
-    bytes.extend_from_slice(&previous.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes), body);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    bytes.extend_from_slice(body);
-    (bytes, crc)
+/// Makes a frame of bytes that begin with [`HEADER`] to spare: fills the header in, and returns the crc.
+pub(crate) fn seal(bytes: &mut [u8], count: u32, first: Lsn, epoch: Epoch, previous: u32) -> u32 {
+    let Some((header, body)) = bytes.split_first_chunk_mut::<HEADER>() else {
+        return previous;
+    };
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let mut filled = [0; HEADER - 4];
+    filled[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    filled[4..8].copy_from_slice(&length.to_le_bytes());
+    filled[8..12].copy_from_slice(&count.to_le_bytes());
+    filled[12..20].copy_from_slice(&first.0.to_le_bytes());
+    filled[20..28].copy_from_slice(&epoch.0.to_le_bytes());
+    filled[28..].copy_from_slice(&previous.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&filled), body);
+    header[..HEADER - 4].copy_from_slice(&filled);
+    header[HEADER - 4..].copy_from_slice(&crc.to_le_bytes());
+    crc
 }
 
 /// The frame at the start of `bytes`, if it is whole and its crc is right.
@@ -134,7 +138,7 @@ fn read_one(cut: &mut Cut<'_>, lsn: Lsn) -> Option<Stored> {
 }
 
 fn write_name(body: &mut Vec<u8>, name: Name) {
-    let text = name.as_str().as_bytes();
+    let text = name.as_bytes();
     body.push(u8::try_from(text.len()).unwrap_or(0));
     body.extend_from_slice(text);
 }
@@ -224,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_frame_with_any_bit_turned_is_no_frame() {
-        let (bytes, _) = frame(b"body of a batch", 0, Lsn(1), Epoch(1), 0);
+        let mut bytes = [&[0; HEADER], &b"body of a batch"[..]].concat();
+        seal(&mut bytes, 0, Lsn(1), Epoch(1), 0);
         assert!(parse(&bytes).is_some());
         for bit in 0..bytes.len() * 8 {
             let mut turned = bytes.clone();

@@ -23,6 +23,8 @@ pub(crate) struct Progress {
     moved: watch::Sender<u64>,
     /// Somebody met a row of another shape.
     pub(crate) foreign: Notify,
+    /// Somebody waits for it.
+    pub(crate) hurry: Notify,
 }
 
 impl Default for Progress {
@@ -33,6 +35,7 @@ impl Default for Progress {
             error: Mutex::default(),
             moved: watch::Sender::new(0),
             foreign: Notify::new(),
+            hurry: Notify::new(),
         }
     }
 }
@@ -50,6 +53,10 @@ impl Progress {
         runtime: &Runtime,
         deadline: Timestamp,
     ) -> Result<(), Unavailable> {
+        if self.has_taken_in(written) {
+            return Ok(());
+        }
+        self.hurry.notify_one();
         let mut moved = self.moved.subscribe();
         let reached = moved.wait_for(|_| self.has_taken_in(written));
         tokio::select! {
