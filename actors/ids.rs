@@ -51,6 +51,9 @@ macro_rules! id {
         pub struct $name(u128);
 
         impl $name {
+            /// What its text begins with.
+            pub const PREFIX: &'static str = $prefix;
+
             /// The id with this number.
             #[must_use]
             pub const fn new(number: u128) -> Self {
@@ -66,7 +69,7 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write($prefix, self.0, out)
+                write(Self::PREFIX, self.0, out)
             }
         }
 
@@ -80,7 +83,7 @@ macro_rules! id {
             type Err = NotAnId;
 
             fn from_str(text: &str) -> Result<Self, NotAnId> {
-                parse($prefix, text).map(Self)
+                parse(Self::PREFIX, text).map(Self)
             }
         }
 
@@ -114,6 +117,24 @@ id!(
     /// A sign-in.
     SessionId, "ses_"
 );
+
+/// Kinds whose entities are known outside by an id of their own.
+const KINDS: [(&str, &str); 3] =
+    [("tenant", TenantId::PREFIX), ("account", AccountId::PREFIX), ("session", SessionId::PREFIX)];
+
+/// What an entity is known by outside; nothing if its kind has no id of its own.
+#[must_use]
+pub fn text(kind: &str, number: u128) -> Option<String> {
+    let (_, prefix) = KINDS.iter().find(|(known, _)| *known == kind)?;
+    Some(fmt::from_fn(|out| write(prefix, number, out)).to_string())
+}
+
+/// The number of an id of any kind.
+#[must_use]
+pub fn number(text: &str) -> Option<u128> {
+    let (_, prefix) = KINDS.iter().find(|(_, prefix)| text.starts_with(prefix))?;
+    parse(prefix, text).ok()
+}
 
 impl TenantId {
     /// The home of everything of the tenant.
@@ -151,6 +172,15 @@ mod tests {
             let prefixed = format!("ten_{text}").parse::<TenantId>();
             prop_assert!(prefixed.is_err() || text.len() == LENGTH);
         }
+    }
+
+    #[test]
+    fn an_entity_is_known_outside_by_the_id_of_its_kind() {
+        let session = SessionId::new(7).to_string();
+
+        assert_eq!(text("session", 7), Some(session.clone()));
+        assert_eq!(number(&session), Some(7));
+        assert_eq!((text("reservation", 7), number("ten_7"), number("res_7")), (None, None, None));
     }
 
     #[test]

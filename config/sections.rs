@@ -127,7 +127,7 @@ settings! {
     /// What a node says of itself, on standard error.
     log: Log {
         /// What is logged, e.g. `info,prognet=debug` (tracing-subscriber's EnvFilter).
-        filter: String = "info,ractor=warn";
+        filter: String = "info,actix_server=warn,ractor=warn";
         /// `human` or `json`.
         format: LogFormat = "human";
     }

@@ -116,8 +116,16 @@ impl std::fmt::Debug for Serving {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// An address is taken, or not this machine's.
-    #[error("failed to listen")]
-    Listen(#[from] io::Error),
+    #[error("failed to listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system does not let the server run.
+    #[error("failed to serve")]
+    Serve(#[from] io::Error),
     /// The entities behind the door do not answer.
     #[error("failed to make the edge ready")]
     Node(#[from] Unavailable),
@@ -126,12 +134,16 @@ pub enum BindError {
     Passwords(String),
 }
 
+fn door(address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).map_err(|source| BindError::Listen { address, source })
+}
+
 /// Binds both doors and serves; needs a tokio runtime.
 ///
 /// # Errors
 /// When an address is taken, or the node is not able to sign and check tokens.
 pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError> {
-    let (public, management) = (TcpListener::bind(settings.listen)?, TcpListener::bind(settings.management)?);
+    let (public, management) = (door(settings.listen)?, door(settings.management)?);
     let (listen, management_at) = (public.local_addr()?, management.local_addr()?);
     let issuer = settings.auth.issuer.clone().unwrap_or_else(|| format!("http://{listen}"));
     let edge = web::Data::new(Edge {

@@ -12,10 +12,10 @@ use actix_web::{
 use futures_util::{StreamExt, stream};
 use prognet_actors::{
     auth::access::{Principal, Right, may},
-    ids::{AccountId, TenantId},
+    ids::{self, AccountId, TenantId},
 };
 use prognet_sdk::EventView;
-use prognet_supervisor::{Frame, HomeKind, Position, Published, Subscription, Timestamp, Topic};
+use prognet_supervisor::{Frame, Position, Published, Subscription, Timestamp, Topic};
 use serde::Deserialize;
 use tokio::{sync::watch, time::Interval};
 use utoipa::IntoParams;
@@ -227,15 +227,11 @@ pub(crate) fn cursor_at(edge: &Edge, topic: Topic, position: &Position) -> Strin
 
 /// An event as clients see it.
 pub(crate) fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
-    let id = match event.home.kind {
-        HomeKind::Tenant => TenantId::new(event.id).to_string(),
-        HomeKind::Account if event.kind.starts_with("account.") => AccountId::new(event.id).to_string(),
-        HomeKind::Account | HomeKind::Platform => format!("{:032x}", event.id),
-    };
+    let kind = event.kind.split('.').next().unwrap_or_default();
     EventView {
         cursor: cursor_at(edge, topic, &event.position),
         kind: event.kind.clone(),
-        id,
+        id: ids::text(kind, event.id).unwrap_or_else(|| format!("{:032x}", event.id)),
         at: event.at.to_string(),
         trace: format!("{:032x}", event.trace),
         data: event.data.clone(),

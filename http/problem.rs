@@ -447,8 +447,9 @@ mod tests {
     }
 
     fn is_code(text: &str) -> bool {
-        let areas = ["account/", "actor/", "auth/", "node/", "request/", "session/", "setup/", "tenant/"];
-        areas.iter().any(|area| text.starts_with(area) && text != *area)
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'-'))
+        let is_word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        };
+        text.split_once('/').is_some_and(|(area, name)| is_word(area) && is_word(name))
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
             tracing::warn!("the grace is over with requests still open");
         }
         node.stop().await;
+        tracing::info!("stopped");
         Ok(())
     })
 }

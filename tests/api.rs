@@ -148,7 +148,10 @@ async fn bad_input_is_refused_by_name_and_changes_nothing() {
     raw(b"{").await.unwrap().problem(400, "request/invalid");
     raw(b"{\"name\":\"\xff\"}").await.unwrap().problem(400, "request/invalid");
     node.get("/v1/tenants/acme").await.problem(400, "request/invalid");
-    node.get(&format!("/v1/tenants/ten_{}", "0".repeat(26))).await.problem(404, "tenant/unknown");
+    for route in ["", "/events", "/audit"] {
+        let nobodys = format!("/v1/tenants/ten_{}{route}", "0".repeat(26));
+        node.get(&nobodys).await.problem(404, "tenant/unknown");
+    }
     node.get("/v1/nothing").await.problem(404, "request/not-found");
     node.post(&format!("/v1/tenants/{id}/suspend"), json!({ "reason": "whim" }))
         .await

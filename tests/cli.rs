@@ -192,6 +192,7 @@ async fn a_script_brings_a_token_and_is_told_what_is_wrong() {
     script(&create("No Slug"), token).failed(1, &["(400)", "slug: ", "/problems/request/invalid"]);
     script(&["tenants", "get", "acme"], token).failed(2, &["begins with `ten_`"]);
     script(&["tenants", "create"], token).failed(2, &["--slug"]);
+    script(&["tenants", "suspend", "ten_1", "--reason", "whim"], token).failed(2, &["nonpayment"]);
     shell.run(&["login"]).failed(2, &["--email"]);
     shell.run_with(&["login", "--email", ADMIN.0], "wrong\n").failed(1, &["The address or the password"]);
     let nowhere = Shell { url: "ftp://here".to_owned(), ..Shell::new(&node) };

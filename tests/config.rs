@@ -54,6 +54,19 @@ fn every_mistake_is_told_before_anything_starts() {
 }
 
 #[test]
+fn a_new_node_complains_of_nothing_but_the_door_that_is_taken() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+
+    let refused = prognet(&["serve", "--listen", &taken, "--management", "127.0.0.1:0"], &[]);
+
+    let (_, error) = said(&refused);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(error.contains(&format!("failed to listen on {taken}: ")), "{error}");
+    assert!(!error.contains("WARN"), "{error}");
+}
+
+#[test]
 fn the_sample_is_valid_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let (sample, _) = said(&prognet(&["config", "sample"], &[]));

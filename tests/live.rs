@@ -106,6 +106,20 @@ async fn a_socket_resumes_behind_its_cursor_over_a_kill_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn an_event_names_its_entity_by_the_id_that_routes_take() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let tenant = node.tenant("acme").await;
+    let mut socket = Socket::admin(&node).await;
+    socket.watch(&format!("account:{}", node.tokens().account), None).await;
+
+    let session = tenant_tokens(&node, &tenant).await.session;
+
+    let LiveFrame::Event { event, .. } = socket.frame().await else { panic!("no event") };
+    assert_eq!((event.kind.as_str(), event.id), ("session.opened", session));
+}
+
+#[tokio::test]
 async fn a_socket_that_proves_nobody_is_closed() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());

@@ -7,11 +7,16 @@ use actix_web::{
 use prognet_actors::{
     auth::access::Right,
     events::{Audit, audit::Row},
-    ids::{AccountId, TenantId},
+    ids,
+    tenancy::Tenant,
 };
 use prognet_sdk::{AuditEntry, AuditPage};
 
-use super::{Problems, events::After, tenants::id};
+use super::{
+    Problems,
+    events::After,
+    tenants::{id, known},
+};
 use crate::{Edge, caller::Caller, cursor, input::Query, problem::Problem};
 
 /// Entries of a tenant's audit trail, oldest first.
@@ -24,7 +29,8 @@ pub(crate) async fn of_tenant(
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = id(&tenant)?;
-    caller.may(Right::ReadAudit, tenant)?;
+    let scope = caller.may(Right::ReadAudit, tenant)?;
+    known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
     let list = format!("audit/{tenant}");
     let limit = page.limit(&edge);
     let after =
@@ -37,16 +43,12 @@ pub(crate) async fn of_tenant(
 }
 
 fn entry(row: &Row) -> AuditEntry {
-    let subject = match row.kind.as_str() {
-        "tenant" => TenantId::new(row.id).to_string(),
-        "account" => AccountId::new(row.id).to_string(),
-        kind => format!("{kind}/{:032x}", row.id),
-    };
+    let nameless = || format!("{}/{:032x}", row.kind, row.id);
     AuditEntry {
         at: row.at.to_string(),
         by: row.by.map(|by| by.to_string()),
         action: format!("{}.{}", row.kind, row.event),
-        subject,
+        subject: ids::text(row.kind.as_str(), row.id).unwrap_or_else(nameless),
         trace: format!("{:032x}", row.trace),
     }
 }

@@ -4,13 +4,16 @@ use actix_web::{
     HttpResponse,
     web::{Data, Path},
 };
-use prognet_actors::auth::access::Right;
+use prognet_actors::{auth::access::Right, tenancy::Tenant};
 use prognet_sdk::EventPage;
 use prognet_supervisor::Topic;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Problems, tenants::id};
+use super::{
+    Problems,
+    tenants::{id, known},
+};
 use crate::{
     Edge,
     caller::Caller,
@@ -47,7 +50,8 @@ pub(crate) async fn of_tenant(
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = id(&tenant)?;
-    caller.may(Right::ReadEvents, tenant)?;
+    let scope = caller.may(Right::ReadEvents, tenant)?;
+    known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
     let topic = Topic::Home(tenant.home());
     let limit = page.limit(&edge);
     let after = place(&edge, topic, page.after.as_deref())?.unwrap_or_default();

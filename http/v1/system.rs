@@ -8,7 +8,7 @@ use actix_web::{
 };
 use prognet_actors::{
     auth::access::Right,
-    ids::{AccountId, SessionId, TenantId},
+    ids::{self, AccountId, TenantId},
 };
 use prognet_sdk::{ActorCount, ActorCounts, ActorView};
 use prognet_supervisor::{EntityRef, Home, HomeKind, Name};
@@ -82,12 +82,7 @@ fn entity(named: &(String, String, String, String)) -> Result<(Name, EntityRef),
         Some(("acc", _)) => typed::<AccountId>("home", home)?.home(),
         Some(_) | None => Home { kind: HomeKind::Platform, id: hex("home", home)? },
     };
-    let id = match id.split_once('_') {
-        Some(("ten", _)) => typed::<TenantId>("id", id)?.number(),
-        Some(("acc", _)) => typed::<AccountId>("id", id)?.number(),
-        Some(("ses", _)) => typed::<SessionId>("id", id)?.number(),
-        Some(_) | None => hex("id", id)?,
-    };
+    let id = ids::number(id).map_or_else(|| hex("id", id), Ok)?;
     Ok((name(service)?, EntityRef { home, kind: name(kind)?, id }))
 }
 

@@ -193,7 +193,8 @@ fn wire(
     }
 }
 
-fn known(view: Option<View>) -> Result<View, Problem> {
+/// The tenant, if there is one.
+pub(crate) fn known(view: Option<View>) -> Result<View, Problem> {
     view.ok_or_else(|| tenant::Rejection::Unknown.into())
 }
 

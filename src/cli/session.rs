@@ -58,8 +58,10 @@ pub(crate) struct Plain {
 
 impl Setup {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let link = fs::read_to_string(&self.link_file)
-            .with_context(|| format!("failed to read the setup link in `{}`", self.link_file.display()))?;
+        let link = fs::read_to_string(&self.link_file).with_context(|| {
+            let file = self.link_file.display();
+            format!("failed to read the setup link in `{file}` (a node that starts without an admin leaves it there)")
+        })?;
         let link = link.trim();
         let token = link.rsplit_once("token=").map_or(link, |(_, token)| token).to_owned();
         let password = new_password()?;

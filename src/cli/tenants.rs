@@ -60,8 +60,8 @@ pub(crate) enum Command {
     Suspend {
         #[command(flatten)]
         one: One,
-        /// `abuse`, `nonpayment`, `request` or `other`.
-        #[arg(long)]
+        /// Why.
+        #[arg(long, value_parser = ["abuse", "nonpayment", "request", "other"])]
         reason: String,
         /// When it ends by itself (RFC 3339).
         #[arg(long)]

@@ -89,7 +89,10 @@ pub(crate) async fn renew(host: &dyn ProjectionHost, runtime: &Runtime) -> Resul
     if kept == version {
         return Ok(());
     }
-    tracing::warn!(projection = %name, kept, version, "rebuilding {name} from the journal: its rows are of another version");
+    // Nothing has been taken in yet on a new node, nor behind a tier that was lost.
+    if runtime.read_model.position(name).await? != Position::default() {
+        tracing::warn!(projection = %name, kept, version, "rebuilding {name} from the journal: its rows are of another version");
+    }
     runtime.read_model.clear(name).await?;
     let value = codec::encode_compact(&version)
         .map_err(|source| TierError { operation: "encode a version", source: Box::new(source) })?;
