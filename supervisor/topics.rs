@@ -7,6 +7,8 @@
 
 mod history;
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -257,12 +259,12 @@ impl Subscription {
             }
             match self.live.recv().await {
                 Ok(shared) => {
-                    if self.position.advance(self.topic, &shared.stored) {
-                        let event = Published { position: self.position.clone(), ..event.clone() };
                     let Some(event) = &shared.event else {
                         self.is_catching_up = true;
                         continue;
                     };
+                    if self.position.advance(self.topic, &shared.stored) {
+                        let event = Published { position: self.position.clone(), ..event.clone() };
                         return Some(Frame::Event(Arc::new(event)));
                     }
                 }
