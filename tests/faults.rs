@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use prognet_actors::ids::TenantId;
+use prognet_actors::{
+    ids::TenantId,
+    users::{Reservation, reservation},
+    values::Email,
+};
 use prognet_supervisor::{
-    Aggregate, Context, Decision, Entity, Kind, Refused, Service, Unavailable,
+    Aggregate, Context, Decision, Entity, Kind, Limits, Refused, Service, Unavailable,
     testing::{self, Fault},
 };
 use serde::{Deserialize, Serialize};
@@ -76,13 +80,27 @@ struct World {
     inner: testing::World,
     url: String,
     management: String,
+    setup_token: String,
     token: String,
     client: reqwest::Client,
 }
 
 impl World {
     async fn new() -> Self {
-        let inner = testing::World::new(services).await;
+        Self::within(Limits::default()).await
+    }
+
+    async fn within(limits: Limits) -> Self {
+        let mut world = Self::empty(limits).await;
+        world.set_up(ADMIN.0).await.ok();
+        let tokens = world.sign_in(ADMIN.0).await.ok();
+        tokens["access_token"].as_str().unwrap().clone_into(&mut world.token);
+        world
+    }
+
+    /// One without an admin.
+    async fn empty(limits: Limits) -> Self {
+        let inner = testing::World::with(limits, services).await;
         let settings = prognet_http::Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             management: "127.0.0.1:0".parse().unwrap(),
@@ -95,16 +113,21 @@ impl World {
             auth: prognet_http::AuthSettings::default(),
         };
         let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();
-        let (client, url) = (reqwest::Client::new(), format!("http://{}", serving.listen));
-        let management = format!("http://{}", serving.management);
+        let (url, management) =
+            (format!("http://{}", serving.listen), format!("http://{}", serving.management));
         let setup_token = serving.setup_link.unwrap().rsplit_once("token=").unwrap().1.to_owned();
-        let (email, password) = ADMIN;
-        let body = json!({ "token": setup_token, "email": email, "password": password, "name": "Ada" });
-        reply(client.post(format!("{url}/v1/setup")).json(&body)).await.unwrap().ok();
-        let body = json!({ "email": email, "password": password });
-        let tokens = reply(client.post(format!("{url}/v1/sessions")).json(&body)).await.unwrap().ok();
-        let token = tokens["access_token"].as_str().unwrap().to_owned();
-        Self { inner, url, management, token, client }
+        Self { inner, url, management, setup_token, token: String::new(), client: reqwest::Client::new() }
+    }
+
+    async fn set_up(&self, email: &str) -> Reply {
+        let token = &self.setup_token;
+        let body = json!({ "token": token, "email": email, "password": ADMIN.1, "name": "Ada" });
+        reply(self.client.post(format!("{}/v1/setup", self.url)).json(&body)).await.unwrap()
+    }
+
+    async fn sign_in(&self, email: &str) -> Reply {
+        let body = json!({ "email": email, "password": ADMIN.1 });
+        reply(self.client.post(format!("{}/v1/sessions", self.url)).json(&body)).await.unwrap()
     }
 
     async fn ask(&self, id: u128, command: Command) -> Result<u64, Refused<Never>> {
@@ -213,4 +236,22 @@ async fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_room() {
     assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
     refused.problem(503, "node/unavailable");
     assert_eq!(world.found("acme").await.status, 201);
+}
+
+#[tokio::test]
+async fn setting_up_with_a_taken_address_makes_nobody_and_the_link_is_good_for_another() {
+    let world = World::empty(Limits::default()).await;
+    let key = Email::parse("eve@example.org").unwrap().key();
+    let eves = Reservation::at(world.inner.node.hash("email", key.as_bytes()));
+    let claim = reservation::Command::Claim { owner: 99, lasts: Duration::from_secs(3_600) };
+    world.inner.ask(eves, claim).await.unwrap();
+    let records = world.inner.memory.records();
+
+    world.set_up("eve@example.org").await.problem(409, "setup/email-taken");
+
+    assert_eq!(world.inner.memory.records(), records, "nothing is written");
+    world.sign_in("eve@example.org").await.problem(401, "session/credentials");
+    assert_eq!(world.set_up(ADMIN.0).await.status, 201);
+    assert_eq!(world.sign_in(ADMIN.0).await.status, 201);
+    world.sign_in("eve@example.org").await.problem(401, "session/credentials");
 }
