@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use prognet_actors::{
     ids::TenantId,
     users::{Reservation, reservation},
     values::Email,
 };
+use prognet_sdk::{LiveFrame, LiveRequest};
 use prognet_supervisor::{
     Aggregate, Context, Decision, Entity, Kind, Limits, Refused, Service, Unavailable,
     testing::{self, Fault},
@@ -14,7 +16,10 @@ use prognet_supervisor::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Reply, reply};
+use crate::{
+    harness::{ADMIN, Reply, reply},
+    live::Socket,
+};
 
 /// Counts, and fails as it is told.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -254,4 +259,42 @@ async fn setting_up_with_a_taken_address_makes_nobody_and_the_link_is_good_for_a
     assert_eq!(world.set_up(ADMIN.0).await.status, 201);
     assert_eq!(world.sign_in(ADMIN.0).await.status, 201);
     world.sign_in("eve@example.org").await.problem(401, "session/credentials");
+}
+
+/// Who is told that their token is no good throws it away.
+#[tokio::test]
+async fn a_node_too_busy_to_check_a_token_says_so_and_calls_no_token_bad() {
+    const QUEUE: usize = 8;
+    let world = World::within(Limits { node_queue: QUEUE, ..Limits::default() }).await;
+    let mut proven = Socket::at(&world.url).await;
+    let auth = LiveRequest::Auth { token: world.token.clone() };
+    proven.send(&auth).await;
+    assert!(matches!(proven.frame().await, LiveFrame::Authenticated { .. }));
+    world.inner.memory.hold_appends();
+    let mut held = Box::pin(join_all((1..).take(QUEUE).map(|id| world.ask(id, Command::Add))));
+    let is_full = world.inner.until(Duration::ZERO, || async { world.inner.memory.held() == QUEUE });
+    tokio::select! {
+        _ = &mut held => panic!("nothing is durable yet"),
+        () = is_full => {}
+    }
+    // Nothing of what the gate remembers is believed any more, nor of what the socket was told.
+    world.inner.clock.advance(Duration::from_secs(3));
+
+    let me = reply(world.client.get(format!("{}/v1/me", world.url)).bearer_auth(&world.token));
+    let me = me.await.unwrap();
+    assert!(me.headers.contains_key("retry-after"), "{me:?}");
+    me.problem(503, "node/unavailable");
+    assert_eq!(u16::from(proven.closed().await.code), 1013);
+    let mut late = Socket::at(&world.url).await;
+    late.send(&auth).await;
+    let LiveFrame::Refused { problem } = late.frame().await else { panic!("nobody can say who it is") };
+    assert_eq!(problem.kind, "/problems/node/unavailable");
+
+    world.inner.memory.release_appends();
+    assert!(held.await.into_iter().all(|added| matches!(added, Ok(1))));
+    late.send(&auth).await;
+    assert!(
+        matches!(late.frame().await, LiveFrame::Authenticated { .. }),
+        "the same token on the same socket"
+    );
 }
