@@ -128,6 +128,7 @@ fn keep_setup_link(data: &Path, link: Option<&str>) -> anyhow::Result<()> {
     // An old link is worth nothing, and its file may be somebody else's by now.
     match std::fs::remove_file(&path) {
         Ok(()) => {}
+        untaken_max: http.untaken_max,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(failed),
     }

@@ -114,6 +114,7 @@ impl World {
             deadline: Duration::from_secs(5),
             in_flight_max: 100,
             connections_max: 100,
+            untaken_max: Duration::from_secs(120),
             page_items_max: 100,
             auth: prognet_http::AuthSettings::default(),
         };
