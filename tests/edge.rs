@@ -160,3 +160,9 @@ async fn what_does_not_parse_is_refused_by_the_name_of_its_field() {
 
     assert_eq!(node.get(&path).await.ok()["version"], 1, "nothing changed");
 }
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+    for list in ["events", "audit"] {
+        named(node.get(&format!("{path}/{list}?limit=0")).await, "limit");
+        named(node.get(&format!("{path}/{list}?limit=201")).await, "limit");
+    }

@@ -26,7 +26,7 @@ pub(crate) async fn of_tenant(
     let tenant = id(&tenant)?;
     caller.may(Right::ReadAudit, tenant)?;
     let list = format!("audit/{tenant}");
-    let limit = page.limit(&edge);
+    let limit = page.limit(&edge)?;
     let after =
         page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
     let prefix = Audit::prefix(tenant.home());

@@ -14,7 +14,7 @@ use super::{Problems, tenants::id};
 use crate::{
     Edge,
     caller::Caller,
-    input::Query,
+    input::{Query, page_items},
     live::{place, view},
     problem::Problem,
 };
@@ -27,13 +27,14 @@ pub(crate) struct After {
     /// A page's `next` or an event's cursor: reads on behind it.
     pub(crate) after: Option<String>,
     /// Items of the page, 50 unless said otherwise.
+    #[param(minimum = 1)]
     limit: Option<usize>,
 }
 
 impl After {
     /// How many items the page may have.
-    pub(crate) fn limit(&self, edge: &Edge) -> usize {
-        self.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max)
+    pub(crate) fn limit(&self, edge: &Edge) -> Result<usize, Problem> {
+        page_items(self.limit, edge)
     }
 }
 
@@ -49,7 +50,7 @@ pub(crate) async fn of_tenant(
     let tenant = id(&tenant)?;
     caller.may(Right::ReadEvents, tenant)?;
     let topic = Topic::Home(tenant.home());
-    let limit = page.limit(&edge);
+    let limit = page.limit(&edge)?;
     let after = place(&edge, topic, page.after.as_deref())?.unwrap_or_default();
     let events = edge.node.history(topic, after, limit).await?;
     let data: Vec<_> = events.iter().map(|event| view(&edge, topic, event)).collect();
