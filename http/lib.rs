@@ -160,6 +160,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
                 .app_data(web::PayloadConfig::new(limit))
                 .configure(v1::routes)
                 .default_service(web::to(problem::no_route))
+                .wrap(from_fn(request::head_as_get))
                 .wrap(from_fn(request::attend))
         })
         .on_connect(move |connection, _| give_up_on_deaf(connection, untaken_max))
@@ -174,10 +175,13 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     };
     let management = {
         let edge = edge.clone();
-        HttpServer::new(move || App::new().app_data(edge.clone()).configure(management::routes))
-            .workers(1)
-            .disable_signals()
-            .listen(management)?
+        HttpServer::new(move || {
+            let app = App::new().app_data(edge.clone()).configure(management::routes);
+            app.wrap(from_fn(request::head_as_get))
+        })
+        .workers(1)
+        .disable_signals()
+        .listen(management)?
     };
     let servers = [public.run(), management.run()];
     let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
