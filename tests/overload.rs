@@ -173,6 +173,28 @@ async fn a_connection_whose_peer_reads_nothing_is_given_up() {
     assert_eq!(node.get("/v1/me").await.status, 200, "nobody else notices");
 }
 
+/// Shells give 1 024 descriptors or fewer, and a connection takes one.
+#[tokio::test]
+async fn a_node_holds_more_connections_than_the_soft_limit_it_was_started_with() {
+    const SOFT: usize = 128;
+    descriptors();
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::with_few_descriptors(data.path(), SOFT);
+    let get = "GET /.well-known/jwks.json HTTP/1.1\r\nhost: here\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 * SOFT {
+        let mut stream = TcpStream::connect(node.url().trim_start_matches("http://")).await.unwrap();
+        stream.write_all(get.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+
+    for stream in &mut held {
+        let mut answer = [0; 15];
+        timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await.expect("not taken").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+}
+
 #[tokio::test]
 async fn requests_are_counted_by_route_and_never_by_what_a_client_made_up() {
     let data = tempfile::tempdir().unwrap();
