@@ -105,6 +105,8 @@ settings! {
         in_flight_max: usize = "2000";
         /// Connections held at once; more wait to be taken.
         connections_max: usize = "20000";
+        /// A client that takes nothing of what is sent to it for this long loses its connection.
+        untaken_max: Duration = "2m";
         /// Bytes of all headers of a request together; more is answered 431.
         header_bytes_max: Bytes = "32KiB";
         /// How long a stopping node goes on with the requests it has taken.

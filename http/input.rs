@@ -6,7 +6,7 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload, web::Bytes}
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Error;
 
-use crate::problem::Problem;
+use crate::{Edge, problem::Problem};
 
 /// A JSON body.
 #[derive(Debug)]
@@ -54,6 +54,14 @@ impl<T: DeserializeOwned + 'static> FromRequest for Form<T> {
         let body = String::from_request(request, payload);
         Box::pin(async move { query(&body.await.map_err(|error| Problem::of(&error))?).map(Form) })
     }
+}
+
+/// How many items a page may have: 50 unless said otherwise.
+pub(crate) fn page_items(limit: Option<usize>, edge: &Edge) -> Result<usize, Problem> {
+    let max = edge.settings.page_items_max;
+    let limit = limit.unwrap_or(max.min(50));
+    let is_valid = (1..=max).contains(&limit);
+    is_valid.then_some(limit).ok_or_else(|| Problem::field("limit", format!("a number from 1 to {max}")))
 }
 
 fn is_json(request: &HttpRequest) -> bool {

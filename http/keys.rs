@@ -213,4 +213,20 @@ mod tests {
         other.look(&world.node, MONTH, TOKEN).await.unwrap();
         assert_eq!(other.signing(world.clock.now()).unwrap().0, new);
     }
+
+    #[tokio::test]
+    async fn a_key_whose_private_half_is_lost_has_a_successor_at_once() {
+        let (world, keys) = (World::new(prognet_actors::services).await, Keys::default());
+        let (kid, x, y) = ("lost".to_owned(), "AA".to_owned(), "AA".to_owned());
+        let (shown_before, token_lasts) = (SHOWN_BEFORE, TOKEN);
+        let stage = key_ring::Command::Stage { kid, x, y, after: None, shown_before, token_lasts };
+        world.ask(KeyRing::at(), stage).await.unwrap();
+
+        for _ in 0..2 {
+            keys.look(&world.node, MONTH, TOKEN).await.unwrap();
+        }
+
+        assert_ne!(keys.signing(world.clock.now()).unwrap().0, "lost");
+        assert_eq!(world.read(KeyRing::at()).await.unwrap().len(), 2, "one successor, not one a look");
+    }
 }

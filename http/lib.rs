@@ -34,9 +34,6 @@ pub use v1::sessions::AuthSettings;
 /// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
 /// so that it is they who close and no request is lost in between.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A peer that takes nothing for this long is gone (RFC 5482): without it one that never reads would hold its
-/// connection for ever.
-const UNTAKEN_MAX_MS: u32 = 120_000;
 /// How long the head of a request may take to arrive, and a closed connection to go.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -57,6 +54,9 @@ pub struct Settings {
     pub in_flight_max: usize,
     /// Connections held at once; more wait to be taken.
     pub connections_max: usize,
+    /// A peer that takes nothing of what is sent to it for this long is gone (RFC 5482): without it one that
+    /// never reads would hold its connection for ever.
+    pub untaken_max: Duration,
     /// Items of a page.
     pub page_items_max: usize,
     /// How long tokens and sessions last.
@@ -161,7 +161,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     });
     edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
     let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
-    let limit = settings.body_bytes_max;
+    let (limit, untaken_max) = (settings.body_bytes_max, settings.untaken_max);
     let public = {
         let edge = edge.clone();
         // Connections are limited per worker.
@@ -172,9 +172,10 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
                 .app_data(web::PayloadConfig::new(limit))
                 .configure(v1::routes)
                 .default_service(web::to(problem::no_route))
+                .wrap(from_fn(request::head_as_get))
                 .wrap(from_fn(request::attend))
         })
-        .on_connect(|connection, _| give_up_on_deaf(connection))
+        .on_connect(move |connection, _| give_up_on_deaf(connection, untaken_max))
         .workers(workers)
         .max_connections(settings.connections_max.div_ceil(workers))
         .keep_alive(KEEP_ALIVE)
@@ -186,10 +187,13 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     };
     let management = {
         let edge = edge.clone();
-        HttpServer::new(move || App::new().app_data(edge.clone()).configure(management::routes))
-            .workers(1)
-            .disable_signals()
-            .listen(management)?
+        HttpServer::new(move || {
+            let app = App::new().app_data(edge.clone()).configure(management::routes);
+            app.wrap(from_fn(request::head_as_get))
+        })
+        .workers(1)
+        .disable_signals()
+        .listen(management)?
     };
     let servers = [public.run(), management.run()];
     let handles = servers.iter().map(actix_web::dev::Server::handle).collect();
@@ -205,10 +209,28 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     Ok(Serving { listen, management: management_at, setup_link, edge, handles })
 }
 
-fn give_up_on_deaf(connection: &dyn Any) {
+fn give_up_on_deaf(connection: &dyn Any, untaken_max: Duration) {
+    let untaken_max_ms = u32::try_from(untaken_max.as_millis()).unwrap_or(u32::MAX);
     if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>()
-        && let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, UNTAKEN_MAX_MS)
+        && let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, untaken_max_ms)
     {
         tracing::warn!(%error, "failed to bound how long a connection may take nothing");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_is_told_when_to_give_a_deaf_peer_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, _peer) = tokio::join!(listener.accept(), peer);
+        let (stream, _) = accepted.unwrap();
+
+        give_up_on_deaf(&stream, Duration::from_secs(120));
+
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&stream).unwrap(), 120_000);
     }
 }

@@ -88,3 +88,38 @@ fn hash(
 ) -> Result<PasswordHash, argon2::password_hash::Error> {
     argon2.hash_password_with_salt(password, salt).map(|hash| PasswordHash::new(hash.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use prognet_supervisor::testing::World;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_keeps_its_place_until_it_is_done_even_if_nobody_waits_for_it_any_more() {
+        let world = World::new(prognet_actors::services).await;
+        let passwords = Passwords::new(&world.node).unwrap();
+        let free = || [&passwords.places, &passwords.cores].map(|semaphore| semaphore.available_permits());
+        let [places, cores] = free();
+        let (begin, has_begun) = oneshot::channel();
+        let (finish, may_finish) = mpsc::channel::<()>();
+        let mut request = Box::pin(passwords.work(move || {
+            begin.send(()).unwrap();
+            may_finish.recv().unwrap();
+        }));
+        tokio::select! {
+            _ = &mut request => panic!("it is not done"),
+            begun = has_begun => begun.unwrap(),
+        }
+
+        drop(request);
+
+        assert_eq!(free(), [places - 1, cores - 1]);
+        finish.send(()).unwrap();
+        let all = u32::try_from(places).unwrap();
+        drop(passwords.places.acquire_many(all).await.unwrap());
+    }
+}

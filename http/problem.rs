@@ -300,7 +300,11 @@ impl ResponseError for Problem {
 /// Answers methods that a route does not take.
 pub(crate) fn other_method(taken: &'static [&'static str]) -> actix_web::Route {
     web::to(move || async move {
-        let allow = taken.iter().map(|method| method.to_uppercase()).collect::<Vec<_>>().join(", ");
+        let mut allow: Vec<_> = taken.iter().map(|method| method.to_uppercase()).collect();
+        if let Some(get) = allow.iter().position(|method| method == "GET") {
+            allow.insert(get + 1, "HEAD".to_owned());
+        }
+        let allow = allow.join(", ");
         std::future::ready(Err::<HttpResponse, _>(Problem::method_not_allowed(&allow))).await
     })
 }

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use actix_web::{
     Error, HttpMessage, HttpRequest, ResponseError,
-    body::{BoxBody, MessageBody},
+    body::{self, BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::{
+        Method,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web::Data,
 };
@@ -60,6 +63,26 @@ pub(crate) async fn attend(
     tracing::debug!(parent: &span, elapsed_us = watch.elapsed().as_micros(), "answered");
     edge.traffic.answered(&method, route, status, watch.elapsed());
     outcome
+}
+
+/// Serves HEAD as the GET it asks about (RFC 9110 s. 9.3.2); the server's encoder leaves the body out. Only a GET
+/// upgrades to a WebSocket (RFC 6455 s. 4.1).
+pub(crate) async fn head_as_get(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let is_head = *request.method() == Method::HEAD && !request.headers().contains_key(header::UPGRADE);
+    if is_head {
+        request.head_mut().method = Method::GET;
+    }
+    let response = next.call(request).await?.map_into_boxed_body();
+    // A stream that nobody reads would go on for ever.
+    let is_stream = response.response().body().size() == BodySize::Stream;
+    Ok(if is_head && is_stream {
+        response.map_body(|_, _stream| BoxBody::new(body::None::new()))
+    } else {
+        response
+    })
 }
 
 /// Runs the handler if there is room for one more, and no longer than it may take.

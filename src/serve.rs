@@ -11,6 +11,7 @@ use prognet_storage::{
     keyring::{Keyring, MasterKey},
 };
 use prognet_supervisor::{Clock, Limits, Node, Parts};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{config::Given, telemetry};
@@ -19,6 +20,7 @@ use crate::{config::Given, telemetry};
 pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     let settings = given.load()?;
     telemetry::start(&settings)?;
+    open_as_many_files_as_may_be(settings.http.connections_max);
     let parts = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -37,6 +39,23 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Raises the soft limit of open files to the hard one: shells start processes with 1 024, and a connection
+/// takes one.
+fn open_as_many_files_as_may_be(connections_max: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "failed to raise the limit of open files");
+    }
+    // None is no limit.
+    if let Some(files) = limit.maximum.filter(|files| *files <= connections_max as u64) {
+        tracing::warn!(
+            files,
+            connections_max,
+            "this system lets a process open {files} files, too few for `http.connections_max`"
+        );
+    }
 }
 
 /// Storage, from the lock of the directory up.
@@ -110,6 +129,7 @@ fn edge(settings: &Settings) -> prognet_http::Settings {
         deadline: http.deadline,
         in_flight_max: http.in_flight_max,
         connections_max: http.connections_max,
+        untaken_max: http.untaken_max,
         page_items_max: http.page_items_max,
         auth: AuthSettings {
             issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),

@@ -42,7 +42,7 @@ pub use clock::{Clock, Stopwatch, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
 pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, codec::Upcaster, snapshots::TierError};
-pub use projection::{Projection, Recorded, Rows};
+pub use projection::{Projection, Recorded, Rows, Unreadable};
 pub use reader::{Reader, ReaderError};
 pub use refusal::{Refused, Unavailable};
 /// The body of an event as upcasters see it.

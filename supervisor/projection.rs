@@ -58,19 +58,36 @@ impl Recorded {
         format!("{}/{}", self.shard, self.offset)
     }
 
-    /// The event, if it is one of this aggregate; one that does not decode is an error of the build.
-    #[must_use]
-    pub fn of<A: Aggregate>(&self) -> Option<A::Event> {
+    /// The event, if it is one of this aggregate.
+    ///
+    /// # Errors
+    /// When this build does not know its type or version. Whoever reads stops there until a build does: an event
+    /// that is skipped is lost to its reader for ever.
+    pub fn of<A: Aggregate>(&self) -> Result<Option<A::Event>, Unreadable> {
         if self.kind != A::KIND.name {
-            return None;
+            return Ok(None);
         }
-        match event_of::<A>(self.name, self.version, &self.body) {
-            Ok(event) => Some(event),
-            Err(error) => {
-                tracing::error!(kind = %self.kind, shard = %self.shard, offset = %self.offset, version = self.version, error = &error as &dyn std::error::Error, "an event does not decode");
-                None
-            }
-        }
+        let unreadable = |_what_may_quote_it| Unreadable {
+            event: format!("{}.{}", self.kind, self.name),
+            version: self.version,
+            id: self.event_id(),
+        };
+        event_of::<A>(self.name, self.version, &self.body).map(Some).map_err(unreadable)
+    }
+}
+
+/// An event that this build cannot read. It says which, and not how decoding failed: that may quote the event.
+#[derive(Debug, thiserror::Error)]
+#[error("the event {id}, `{event}` in version {version}, is unknown to this build")]
+pub struct Unreadable {
+    event: String,
+    version: u16,
+    id: String,
+}
+
+impl From<Unreadable> for TierError {
+    fn from(unreadable: Unreadable) -> Self {
+        Self { operation: "project an event", source: Box::new(unreadable) }
     }
 }
 

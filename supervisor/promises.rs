@@ -141,7 +141,7 @@ impl Projection for Totals {
     const NAME: &'static str = "totals";
 
     async fn project(event: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
-        let Some(Event::Added {}) = event.of::<Counter>() else {
+        let Some(Event::Added {}) = event.of::<Counter>()? else {
             return Ok(());
         };
         let key = event.id.to_be_bytes();

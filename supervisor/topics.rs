@@ -7,6 +7,8 @@
 
 mod history;
 mod position;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use prognet_storage::{Home, Lsn, journal::Stored};
+use prognet_storage::{Home, Lsn, journal::Stored, snapshots::TierError};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -73,8 +75,9 @@ pub enum Frame {
 /// A public event and the record it is, shared by all who watch it.
 struct Shared {
     stored: Arc<Stored>,
-    /// Without a position: each subscriber has its own.
-    event: Published,
+    /// Without a position: each subscriber has its own. None if this build cannot read it: whoever watches stops
+    /// before it.
+    event: Option<Published>,
 }
 
 type Channels = HashMap<Topic, broadcast::Sender<Arc<Shared>>>;
@@ -151,8 +154,11 @@ impl Hub {
         if watched.is_empty() {
             return;
         }
-        let Some(event) = published(stored, doors) else {
-            return;
+        let event = match published(stored, doors) {
+            Ok(Some(event)) => Some(event),
+            Ok(None) => return,
+            // Told by whoever meets it in the journal.
+            Err(_) => None,
         };
         let shared = Arc::new(Shared { stored: Arc::clone(stored), event });
         for channel in watched {
@@ -163,11 +169,16 @@ impl Hub {
 }
 
 /// The event as the public sees it, if it does, without a position.
-fn published(stored: &Stored, doors: &Doors) -> Option<Published> {
-    let host = doors.services.get(&stored.shard.service)?.kinds.get(&stored.record.entity.kind)?;
-    let event = recorded(doors.runtime(), stored).ok().flatten()?;
+fn published(stored: &Stored, doors: &Doors) -> Result<Option<Published>, TierError> {
+    let door = doors.services.get(&stored.shard.service);
+    let Some(host) = door.and_then(|door| door.kinds.get(&stored.record.entity.kind)) else {
+        return Ok(None);
+    };
+    let Some(event) = recorded(doors.runtime(), stored)? else {
+        return Ok(None);
+    };
     let data = host.publish(&event)?;
-    Some(Published {
+    Ok(data.map(|data| Published {
         position: Position::default(),
         kind: format!("{}.{}", event.kind, event.name),
         home: event.home,
@@ -176,7 +187,7 @@ fn published(stored: &Stored, doors: &Doors) -> Option<Published> {
         by: event.by,
         trace: event.trace,
         data,
-    })
+    }))
 }
 
 /// A subscriber's place in a topic.
@@ -248,8 +259,12 @@ impl Subscription {
             }
             match self.live.recv().await {
                 Ok(shared) => {
+                    let Some(event) = &shared.event else {
+                        self.is_catching_up = true;
+                        continue;
+                    };
                     if self.position.advance(self.topic, &shared.stored) {
-                        let event = Published { position: self.position.clone(), ..shared.event.clone() };
+                        let event = Published { position: self.position.clone(), ..event.clone() };
                         return Some(Frame::Event(Arc::new(event)));
                     }
                 }

@@ -123,6 +123,46 @@ async fn a_list_is_paged_by_cursors_that_nobody_makes_up() {
     }
 }
 
+/// Ids that come from idempotency keys are in no order: the list has one of its own.
+#[tokio::test]
+async fn tenants_of_keyed_requests_are_listed_by_age_and_pages_hold_still_under_writes() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let mut founded = Vec::new();
+    let mut found = async |slug: String| {
+        let request = node.request(Method::POST, "/v1/tenants").header("Idempotency-Key", &slug);
+        let reply = reply(request.json(&json!({ "name": slug, "slug": slug }))).await.unwrap();
+        let consistency = reply.headers["Prognet-Consistency"].to_str().unwrap().to_owned();
+        founded.push(reply.ok());
+        consistency
+    };
+    let mut last = found("first".to_owned()).await;
+    for number in 0..8 {
+        last = found(format!("early-{number}")).await;
+    }
+
+    // While the pages are read more are founded and one that was listed changes: it moves nobody.
+    let (mut listed, mut after, mut late) = (Vec::new(), String::new(), 0);
+    loop {
+        if late < 4 {
+            last = found(format!("late-{late}")).await;
+            late += 1;
+        }
+        let page = node.get(&format!("/v1/tenants?limit=3&consistency={last}{after}")).await.ok();
+        listed.extend(page["data"].as_array().unwrap().iter().map(|row| row["id"].clone()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+        let path = format!("/v1/tenants/{}", listed[0].as_str().unwrap());
+        let rename = node.request(Method::PATCH, &path).json(&json!({ "name": format!("Name {late}") }));
+        reply(rename).await.unwrap().ok();
+    }
+
+    let mut by_age: Vec<_> =
+        founded.iter().map(|tenant| (tenant["created_at"].as_str().unwrap(), tenant["id"].clone())).collect();
+    by_age.sort_by_key(|(at, id)| (*at, id.as_str().unwrap().to_owned()));
+    assert_eq!(listed, by_age.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn bad_input_is_refused_by_name_and_changes_nothing() {
     let data = tempfile::tempdir().unwrap();

@@ -59,8 +59,14 @@ async fn of_fifty_who_use_the_setup_link_at_once_one_becomes_admin() {
     });
     let replies = futures_util::future::join_all(attempts).await;
 
-    let won = replies.into_iter().filter(|reply| reply.as_ref().unwrap().status == 201).count();
-    assert_eq!(won, 1);
+    let won: Vec<_> = replies.into_iter().map(|reply| reply.unwrap().status == 201).collect();
+    assert_eq!(won.iter().filter(|won| **won).count(), 1);
+    // Nor do the others leave an account behind.
+    for (number, won) in won.into_iter().enumerate() {
+        let email = format!("person{number}@example.org");
+        let signed_in = sign_in(&node, json!({ "email": email, "password": ADMIN.1 })).await;
+        assert_eq!(signed_in.status, if won { StatusCode::CREATED } else { StatusCode::UNAUTHORIZED });
+    }
 }
 
 #[tokio::test]
@@ -252,6 +258,47 @@ async fn a_keyed_sign_in_that_is_retried_opens_one_session() {
     let (one, two) = (tokens(sign_in().await.unwrap()), tokens(sign_in().await.unwrap()));
 
     assert_eq!((one.session, one.refresh_token), (two.session, two.refresh_token));
+}
+
+/// A client that lost the answers of its sign-in and of what came after it goes on where the session is.
+#[tokio::test]
+async fn a_keyed_sign_in_repeated_after_a_refresh_gives_the_token_that_is_good_now() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::with(data.path(), &[("PROGNET_AUTH_REFRESH_GRACE", "1ms")]);
+    let sign_in = async || {
+        let request = node.stranger(Method::POST, "/v1/sessions").header("Idempotency-Key", "once");
+        reply(request.json(&json!({ "email": ADMIN.0, "password": ADMIN.1 }))).await.unwrap()
+    };
+    let first = tokens(sign_in().await);
+    let second = tokens(refresh(&node, &first.refresh_token).await);
+
+    let repeated = tokens(sign_in().await);
+
+    assert_eq!((&repeated.session, &repeated.refresh_token), (&first.session, &second.refresh_token));
+    let third = tokens(refresh(&node, &repeated.refresh_token).await);
+    with(&node, Method::DELETE, &format!("/v1/sessions/{}", first.session), &third.access_token).await.ok();
+    sign_in().await.problem(401, "session/ended");
+}
+
+/// One entity asked for all of them would be a queue that strangers fill.
+#[tokio::test]
+async fn each_unknown_address_asks_for_an_account_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let hot = async |kind: &str| {
+        let counts = node.get("/v1/system/actors").await.ok();
+        let line = counts["data"].as_array().unwrap().iter().find(|line| line["kind"] == kind).cloned();
+        line.unwrap()["hot"].as_u64().unwrap()
+    };
+    let before = (hot("account").await, hot("credential").await);
+
+    for number in [1, 2, 3, 3] {
+        let email = format!("nobody{number}@example.org");
+        let refused = sign_in(&node, json!({ "email": email, "password": ADMIN.1 })).await;
+        refused.problem(401, "session/credentials");
+    }
+
+    assert_eq!((hot("account").await, hot("credential").await), (before.0 + 3, before.1 + 3));
 }
 
 /// A token carries exactly one tenant, and opens nothing else.

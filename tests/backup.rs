@@ -6,9 +6,10 @@ use std::{
     process::{Command, Output},
 };
 
+use reqwest::Method;
 use serde_json::Value;
 
-use crate::harness::Node;
+use crate::harness::{Node, reply};
 
 fn prognet(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_prognet")).args(arguments).output().unwrap()
@@ -156,4 +157,39 @@ async fn a_damaged_backup_or_journal_is_named_and_nothing_is_written_over() {
     std::fs::remove_file(Path::new(&backup).join("manifest.json")).unwrap();
     let said = refused(&["backup", "verify", &backup]);
     assert!(said.contains("no finished backup"), "{said}");
+}
+
+/// As after a restore with a keyring from before the key was made.
+#[tokio::test]
+async fn a_node_whose_keyring_lost_the_signing_key_signs_with_another_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start(data.path());
+    let old = node.tokens().access_token.clone();
+    node.kill();
+    without_signing_keys(&data.path().join("keyring/keys.log"));
+
+    let node = node.kill_and_restart_in_place();
+
+    let new = &node.tokens().access_token;
+    let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid;
+    assert_ne!(kid(new), kid(&old));
+    let me = |token: &str| reply(node.stranger(Method::GET, "/v1/me").bearer_auth(token));
+    for token in [new, &old] {
+        assert_eq!(me(token).await.unwrap().status, 200, "the public half of either is known");
+    }
+}
+
+/// Takes the private halves out of a keyring's records: length u32, crc u32, body.
+fn without_signing_keys(log: &Path) {
+    let (bytes, mut kept) = (std::fs::read(log).unwrap(), Vec::new());
+    let mut rest = &bytes[..];
+    while let Some((length, _)) = rest.split_first_chunk::<4>() {
+        let (record, after) = rest.split_at(8 + usize::try_from(u32::from_le_bytes(*length)).unwrap());
+        if !record.windows(4).any(|window| window == b"jwt/") {
+            kept.extend_from_slice(record);
+        }
+        rest = after;
+    }
+    assert!(kept.len() < bytes.len(), "there was none");
+    std::fs::write(log, kept).unwrap();
 }

@@ -1,7 +1,12 @@
 //! kill -9 at random moments: what was acknowledged is there, nothing twice, and it goes on.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use prognet_storage::{
+    Lsn, Name, ReadModel,
+    embedded::SledTier,
+    keyring::{Keyring, MasterKey},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -78,7 +83,7 @@ async fn timers_have_fired(node: &Node, ids: impl Iterator<Item = &String>) {
 }
 
 /// Thrown away and built again from the journal, lists and trails are what they were.
-async fn rebuilt_lists_are_the_same(node: Node, data: &std::path::Path) -> Node {
+async fn rebuilt_lists_are_the_same(node: Node, data: &Path) -> Node {
     let list = "/v1/tenants?limit=200";
     let before = node.get(list).await.ok();
     let trails = before["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned());
@@ -246,6 +251,70 @@ async fn read_models_thrown_away_or_damaged_are_built_again_the_same() {
         node = node.kill_and_restart();
         assert_eq!(node.eventually("/v1/tenants", is_whole).await, before);
     }
+}
+
+/// What readers keep is a function of the journal, whatever moments, restarts and order it was made in.
+#[tokio::test]
+async fn every_projection_has_the_same_digest_after_it_was_rebuilt_from_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let until = prognet_supervisor::Clock::default().now().after(std::time::Duration::from_secs(86_400));
+    let mut ids = Vec::new();
+    for slug in ["one", "two", "three"] {
+        ids.push(node.tenant(slug).await);
+    }
+    // Half of the history is taken in by one process, half by the next.
+    let node = node.kill_and_restart();
+    let suspend = json!({ "reason": "other", "until": until.to_string() });
+    node.post(&format!("/v1/tenants/{}/suspend", ids[0]), suspend).await.ok();
+    node.post(&format!("/v1/tenants/{}/suspend", ids[1]), json!({ "reason": "abuse" })).await.ok();
+    node.post(&format!("/v1/tenants/{}/resume", ids[1]), json!({})).await.ok();
+    node.post("/v1/tenants", json!({ "name": "Again", "slug": "one" }))
+        .await
+        .problem(409, "tenant/slug-taken");
+    let readers = readers_caught_up(&node).await;
+    assert_eq!(node.terminate(), Some(0));
+    let before = digests(data.path(), &readers).await;
+
+    std::fs::remove_dir_all(data.path().join("tier")).unwrap();
+    let nothing = digests(data.path(), &readers).await;
+    let node = Node::empty(data.path());
+    assert_eq!(readers_caught_up(&node).await, readers);
+    assert_eq!(node.terminate(), Some(0));
+
+    assert_eq!(digests(data.path(), &readers).await, before);
+    for (reader, digest) in before {
+        assert_ne!(Some(&digest), nothing.get(&reader), "{reader} keeps nothing, so this proves nothing");
+    }
+}
+
+/// The readers of a node, once each has seen everything.
+async fn readers_caught_up(node: &Node) -> Vec<String> {
+    for _ in 0..600 {
+        let (_, numbers) = node.managed("/metrics").await;
+        let lines =
+            numbers.lines().filter_map(|line| line.strip_prefix("prognet_reader_lag_records{reader=\""));
+        let lags: Vec<_> = lines.filter_map(|line| line.split_once("\"} ")).collect();
+        if lags.iter().all(|(_, lag)| *lag == "0") {
+            return lags.into_iter().map(|(reader, _)| reader.to_owned()).collect();
+        }
+        node.a_moment_later().await;
+    }
+    panic!("some reader never caught up")
+}
+
+/// The digest of what each reader keeps, on a data directory that no node uses.
+async fn digests(data: &Path, readers: &[String]) -> BTreeMap<String, u64> {
+    let directory = data.join("keyring");
+    let keyring = Keyring::open(&directory, &MasterKey::in_directory(&directory).unwrap()).unwrap();
+    let tier = SledTier::open(&data.join("tier"), 1 << 23, Arc::new(keyring), Lsn(u64::MAX));
+    let (tier, set_aside) = tier.unwrap();
+    assert_eq!(set_aside, None);
+    let mut digests = BTreeMap::new();
+    for reader in readers {
+        digests.insert(reader.clone(), tier.digest(Name::parse(reader).unwrap()).await.unwrap());
+    }
+    digests
 }
 
 #[tokio::test]

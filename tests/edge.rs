@@ -67,7 +67,7 @@ async fn what_no_route_takes_is_refused_as_such() {
     let refused = async |request: reqwest::RequestBuilder| -> Reply { reply(request).await.unwrap() };
 
     let method = refused(node.request(Method::PUT, "/v1/tenants")).await;
-    assert_eq!(method.headers["allow"], "GET, POST");
+    assert_eq!(method.headers["allow"], "GET, HEAD, POST");
     method.problem(405, "request/method");
     let form = node.request(Method::POST, "/v1/tenants").form(&[("name", "Acme")]);
     refused(form).await.problem(415, "request/media-type");
@@ -87,6 +87,29 @@ async fn what_no_route_takes_is_refused_as_such() {
         refused(keyed).await.problem(400, "request/invalid");
     }
     assert_eq!(node.get("/v1/tenants").await.ok()["data"], json!([]), "nothing changed");
+}
+
+/// RFC 9110 s. 9.3.2: as GET answers, its body's length included, without the body.
+#[tokio::test]
+async fn head_is_answered_as_get_without_its_body() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let path = format!("/v1/tenants/{}", node.tenant("acme").await);
+    let problem = format!("/v1/tenants/ten_{}", "0".repeat(26));
+    for path in ["/v1/me", "/v1/tenants", &path, &problem, "/openapi.json", "/setup"] {
+        let get = node.get(path).await;
+        let head = reply(node.request(Method::HEAD, path)).await.unwrap();
+        assert_eq!((head.status, &head.body), (get.status, &json!("")), "{path}");
+        for name in ["content-type", "content-length", "etag", "cache-control", "content-security-policy"] {
+            assert_eq!(head.headers.get(name), get.headers.get(name), "{name} of {path}");
+        }
+    }
+    // A stream has no end: its head is all there is, and the connection is good for the next request.
+    let stream = reply(node.request(Method::HEAD, "/v1/live/sse?topic=system")).await.unwrap();
+    assert_eq!((stream.status.as_u16(), &stream.body), (200, &json!("")));
+    assert_eq!(stream.headers["content-type"], "text/event-stream");
+    assert_eq!(reply(node.request(Method::HEAD, "/v1/sessions")).await.unwrap().headers["allow"], "POST");
+    assert_eq!(node.get("/v1/me").await.status, 200);
 }
 
 /// The `type` of a problem opens a page.
@@ -142,6 +165,8 @@ async fn what_does_not_parse_is_refused_by_the_name_of_its_field() {
     for (query, field) in [
         ("limit=-1", "limit"),
         ("limit=many", "limit"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
         ("limit=%FF", "limit"),
         ("limt=1", "limt"),
         ("after=zz", "after"),
@@ -149,6 +174,10 @@ async fn what_does_not_parse_is_refused_by_the_name_of_its_field() {
         ("consistency=00", "consistency"),
     ] {
         named(node.get(&format!("/v1/tenants?{query}")).await, field);
+    }
+    for list in ["events", "audit"] {
+        named(node.get(&format!("{path}/{list}?limit=0")).await, "limit");
+        named(node.get(&format!("{path}/{list}?limit=201")).await, "limit");
     }
     named(node.get("/v1/tenants/%FF").await, "tenant");
     named(node.get("/v1/tenants/ten_%00").await, "tenant");

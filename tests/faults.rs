@@ -2,15 +2,24 @@
 
 use std::time::Duration;
 
-use prognet_actors::ids::TenantId;
+use futures_util::future::join_all;
+use prognet_actors::{
+    ids::TenantId,
+    users::{Reservation, reservation},
+    values::Email,
+};
+use prognet_sdk::{LiveFrame, LiveRequest};
 use prognet_supervisor::{
-    Aggregate, Context, Decision, Entity, Kind, Refused, Service, Unavailable,
+    Aggregate, Context, Decision, Entity, Kind, Limits, Refused, Service, Unavailable,
     testing::{self, Fault},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Reply, reply};
+use crate::{
+    harness::{ADMIN, Reply, reply},
+    live::Socket,
+};
 
 /// Counts, and fails as it is told.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -76,13 +85,27 @@ struct World {
     inner: testing::World,
     url: String,
     management: String,
+    setup_token: String,
     token: String,
     client: reqwest::Client,
 }
 
 impl World {
     async fn new() -> Self {
-        let inner = testing::World::new(services).await;
+        Self::within(Limits::default()).await
+    }
+
+    async fn within(limits: Limits) -> Self {
+        let mut world = Self::empty(limits).await;
+        world.set_up(ADMIN.0).await.ok();
+        let tokens = world.sign_in(ADMIN.0).await.ok();
+        tokens["access_token"].as_str().unwrap().clone_into(&mut world.token);
+        world
+    }
+
+    /// One without an admin.
+    async fn empty(limits: Limits) -> Self {
+        let inner = testing::World::with(limits, services).await;
         let settings = prognet_http::Settings {
             listen: "127.0.0.1:0".parse().unwrap(),
             management: "127.0.0.1:0".parse().unwrap(),
@@ -91,20 +114,26 @@ impl World {
             deadline: Duration::from_secs(5),
             in_flight_max: 100,
             connections_max: 100,
+            untaken_max: Duration::from_secs(120),
             page_items_max: 100,
             auth: prognet_http::AuthSettings::default(),
         };
         let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();
-        let (client, url) = (reqwest::Client::new(), format!("http://{}", serving.listen));
-        let management = format!("http://{}", serving.management);
+        let (url, management) =
+            (format!("http://{}", serving.listen), format!("http://{}", serving.management));
         let setup_token = serving.setup_link.unwrap().rsplit_once("token=").unwrap().1.to_owned();
-        let (email, password) = ADMIN;
-        let body = json!({ "token": setup_token, "email": email, "password": password, "name": "Ada" });
-        reply(client.post(format!("{url}/v1/setup")).json(&body)).await.unwrap().ok();
-        let body = json!({ "email": email, "password": password });
-        let tokens = reply(client.post(format!("{url}/v1/sessions")).json(&body)).await.unwrap().ok();
-        let token = tokens["access_token"].as_str().unwrap().to_owned();
-        Self { inner, url, management, token, client }
+        Self { inner, url, management, setup_token, token: String::new(), client: reqwest::Client::new() }
+    }
+
+    async fn set_up(&self, email: &str) -> Reply {
+        let token = &self.setup_token;
+        let body = json!({ "token": token, "email": email, "password": ADMIN.1, "name": "Ada" });
+        reply(self.client.post(format!("{}/v1/setup", self.url)).json(&body)).await.unwrap()
+    }
+
+    async fn sign_in(&self, email: &str) -> Reply {
+        let body = json!({ "email": email, "password": ADMIN.1 });
+        reply(self.client.post(format!("{}/v1/sessions", self.url)).json(&body)).await.unwrap()
     }
 
     async fn ask(&self, id: u128, command: Command) -> Result<u64, Refused<Never>> {
@@ -213,4 +242,60 @@ async fn a_full_disk_refuses_writes_and_takes_them_again_once_there_is_room() {
     assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
     refused.problem(503, "node/unavailable");
     assert_eq!(world.found("acme").await.status, 201);
+}
+
+#[tokio::test]
+async fn setting_up_with_a_taken_address_makes_nobody_and_the_link_is_good_for_another() {
+    let world = World::empty(Limits::default()).await;
+    let key = Email::parse("eve@example.org").unwrap().key();
+    let eves = Reservation::at(world.inner.node.hash("email", key.as_bytes()));
+    let claim = reservation::Command::Claim { owner: 99, lasts: Duration::from_secs(3_600) };
+    world.inner.ask(eves, claim).await.unwrap();
+    let records = world.inner.memory.records();
+
+    world.set_up("eve@example.org").await.problem(409, "setup/email-taken");
+
+    assert_eq!(world.inner.memory.records(), records, "nothing is written");
+    world.sign_in("eve@example.org").await.problem(401, "session/credentials");
+    assert_eq!(world.set_up(ADMIN.0).await.status, 201);
+    assert_eq!(world.sign_in(ADMIN.0).await.status, 201);
+    world.sign_in("eve@example.org").await.problem(401, "session/credentials");
+}
+
+/// Who is told that their token is no good throws it away.
+#[tokio::test]
+async fn a_node_too_busy_to_check_a_token_says_so_and_calls_no_token_bad() {
+    const QUEUE: usize = 8;
+    let world = World::within(Limits { node_queue: QUEUE, ..Limits::default() }).await;
+    let mut proven = Socket::at(&world.url).await;
+    let auth = LiveRequest::Auth { token: world.token.clone() };
+    proven.send(&auth).await;
+    assert!(matches!(proven.frame().await, LiveFrame::Authenticated { .. }));
+    world.inner.memory.hold_appends();
+    let mut held = Box::pin(join_all((1..).take(QUEUE).map(|id| world.ask(id, Command::Add))));
+    let is_full = world.inner.until(Duration::ZERO, || async { world.inner.memory.held() == QUEUE });
+    tokio::select! {
+        _ = &mut held => panic!("nothing is durable yet"),
+        () = is_full => {}
+    }
+    // Nothing of what the gate remembers is believed any more, nor of what the socket was told.
+    world.inner.clock.advance(Duration::from_secs(3));
+
+    let me = reply(world.client.get(format!("{}/v1/me", world.url)).bearer_auth(&world.token));
+    let me = me.await.unwrap();
+    assert!(me.headers.contains_key("retry-after"), "{me:?}");
+    me.problem(503, "node/unavailable");
+    assert_eq!(u16::from(proven.closed().await.code), 1013);
+    let mut late = Socket::at(&world.url).await;
+    late.send(&auth).await;
+    let LiveFrame::Refused { problem } = late.frame().await else { panic!("nobody can say who it is") };
+    assert_eq!(problem.kind, "/problems/node/unavailable");
+
+    world.inner.memory.release_appends();
+    assert!(held.await.into_iter().all(|added| matches!(added, Ok(1))));
+    late.send(&auth).await;
+    assert!(
+        matches!(late.frame().await, LiveFrame::Authenticated { .. }),
+        "the same token on the same socket"
+    );
 }

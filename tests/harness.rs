@@ -71,10 +71,18 @@ impl Node {
 
     /// The same, on a disk where no file grows beyond so many bytes.
     pub(crate) fn on_a_small_disk(data: &Path, file_bytes: u64) -> Self {
+        Self::after(&format!("trap '' XFSZ; ulimit -f {}", file_bytes / 512), data)
+    }
+
+    /// The same, from a shell whose soft limit lets it open so many files.
+    pub(crate) fn with_few_descriptors(data: &Path, soft: usize) -> Self {
+        Self::after(&format!("ulimit -S -n {soft}"), data)
+    }
+
+    /// The same, from a shell that has done this.
+    fn after(done: &str, data: &Path) -> Self {
         let mut command = Command::new("sh");
-        let blocks = (file_bytes / 512).to_string();
-        command.args(["-c", "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$0\" \"$@\""]);
-        command.args([env!("CARGO_BIN_EXE_prognet"), &blocks]);
+        command.args(["-c", &format!("{done}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_prognet")]);
         let mut node = Self::run_as(command, data, "127.0.0.1:0", &[]);
         node.tokens = Some(aside(admin(&node.client, &node.url, data)));
         node

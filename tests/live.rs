@@ -14,13 +14,17 @@ use tokio_tungstenite::{
 
 use crate::harness::{ADMIN, Node, reply};
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     /// A socket that has proven nobody.
-    async fn stranger(node: &Node) -> Self {
-        let url = node.url().replacen("http", "ws", 1);
+    pub(crate) async fn at(url: &str) -> Self {
+        let url = url.replacen("http", "ws", 1);
         Self(tokio_tungstenite::connect_async(format!("{url}/v1/live")).await.unwrap().0)
+    }
+
+    async fn stranger(node: &Node) -> Self {
+        Self::at(node.url()).await
     }
 
     async fn with(node: &Node, token: &str) -> Self {
@@ -34,7 +38,7 @@ impl Socket {
         Self::with(node, &node.tokens().access_token).await
     }
 
-    async fn send(&mut self, request: &LiveRequest) {
+    pub(crate) async fn send(&mut self, request: &LiveRequest) {
         let text = serde_json::to_string(request).unwrap();
         self.0.send(Message::text(text)).await.unwrap();
     }
@@ -49,7 +53,7 @@ impl Socket {
         message.await.expect("nothing came").expect("the connection ended").unwrap()
     }
 
-    async fn frame(&mut self) -> LiveFrame {
+    pub(crate) async fn frame(&mut self) -> LiveFrame {
         loop {
             match self.message().await {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -68,7 +72,7 @@ impl Socket {
     }
 
     /// Everything until it is closed, and why.
-    async fn closed(&mut self) -> CloseFrame {
+    pub(crate) async fn closed(&mut self) -> CloseFrame {
         loop {
             if let Message::Close(why) = self.message().await {
                 return why.unwrap();

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::harness::{Node, reply};
+use crate::harness::{Node, reply, until};
 
 /// A request whose body does not come, over a connection of its own; it holds a place until it is dropped.
 async fn trickling(node: &Node) -> TcpStream {
@@ -145,6 +145,54 @@ async fn of_ten_thousand_commands_at_once_each_is_done_or_refused_early_and_none
     assert_eq!(node.get(&path).await.ok()["version"], done + 1, "each acknowledged one, and no other");
     let grown = node.memory_peak_bytes().saturating_sub(before);
     assert!(grown < 64 * 1024 * 1024, "{grown} bytes for 10 000 commands");
+}
+
+/// Whether the system still has the node's end of a connection (`net/tcp` in proc(5)); a deaf peer is not told.
+fn is_held(stream: &TcpStream) -> bool {
+    let [local, remote] = [stream.peer_addr(), stream.local_addr()];
+    let [local, remote] = [local, remote].map(|address| format!(":{:04X}", address.unwrap().port()));
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().any(|line| {
+        let ends: Vec<_> = line.split_whitespace().skip(1).take(2).collect();
+        ends.len() == 2 && ends[0].ends_with(&local) && ends[1].ends_with(&remote)
+    })
+}
+
+/// It asks for much and reads nothing: neither its buffers nor the node's hold all of it.
+#[tokio::test]
+async fn a_connection_whose_peer_reads_nothing_is_given_up() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::with(data.path(), &[("PROGNET_HTTP_UNTAKEN_MAX", "1s")]);
+    let mut deaf = TcpStream::connect(node.url().trim_start_matches("http://")).await.unwrap();
+    let much = "GET /openapi.json HTTP/1.1\r\nhost: here\r\n\r\n".repeat(200);
+    deaf.write_all(much.as_bytes()).await.unwrap();
+
+    assert!(is_held(&deaf));
+    until(|| !is_held(&deaf)).await;
+
+    assert_eq!(node.get("/v1/me").await.status, 200, "nobody else notices");
+}
+
+/// Shells give 1 024 descriptors or fewer, and a connection takes one.
+#[tokio::test]
+async fn a_node_holds_more_connections_than_the_soft_limit_it_was_started_with() {
+    const SOFT: usize = 128;
+    descriptors();
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::with_few_descriptors(data.path(), SOFT);
+    let get = "GET /.well-known/jwks.json HTTP/1.1\r\nhost: here\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..2 * SOFT {
+        let mut stream = TcpStream::connect(node.url().trim_start_matches("http://")).await.unwrap();
+        stream.write_all(get.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+
+    for stream in &mut held {
+        let mut answer = [0; 15];
+        timeout(Duration::from_secs(10), stream.read_exact(&mut answer)).await.expect("not taken").unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
 }
 
 #[tokio::test]

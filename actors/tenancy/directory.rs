@@ -57,7 +57,7 @@ impl Projection for Directory {
     const VERSION: u32 = 2;
 
     async fn project(recorded: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
-        let Some(event) = recorded.of::<Tenant>() else {
+        let Some(event) = recorded.of::<Tenant>()? else {
             return Ok(());
         };
         let (id, home) = (TenantId::new(recorded.id), recorded.home);

@@ -32,7 +32,7 @@ pub(crate) async fn of_tenant(
     let scope = caller.may(Right::ReadAudit, tenant)?;
     known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
     let list = format!("audit/{tenant}");
-    let limit = page.limit(&edge);
+    let limit = page.limit(&edge)?;
     let after =
         page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
     let prefix = Audit::prefix(tenant.home());

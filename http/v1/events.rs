@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Edge,
     caller::Caller,
-    input::Query,
+    input::{Query, page_items},
     live::{place, view},
     problem::Problem,
 };
@@ -30,13 +30,14 @@ pub(crate) struct After {
     /// A page's `next` or an event's cursor: reads on behind it.
     pub(crate) after: Option<String>,
     /// Items of the page, 50 unless said otherwise.
+    #[param(minimum = 1)]
     limit: Option<usize>,
 }
 
 impl After {
     /// How many items the page may have.
-    pub(crate) fn limit(&self, edge: &Edge) -> usize {
-        self.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max)
+    pub(crate) fn limit(&self, edge: &Edge) -> Result<usize, Problem> {
+        page_items(self.limit, edge)
     }
 }
 
@@ -53,7 +54,7 @@ pub(crate) async fn of_tenant(
     let scope = caller.may(Right::ReadEvents, tenant)?;
     known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
     let topic = Topic::Home(tenant.home());
-    let limit = page.limit(&edge);
+    let limit = page.limit(&edge)?;
     let after = place(&edge, topic, page.after.as_deref())?.unwrap_or_default();
     let events = edge.node.history(topic, after, limit).await?;
     let data: Vec<_> = events.iter().map(|event| view(&edge, topic, event)).collect();

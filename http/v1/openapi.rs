@@ -1,14 +1,18 @@
 //! The API's description (OpenAPI 3.1), made from the handlers and kept in `docs/openapi.json`.
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web::Data};
 use prognet_sdk::Problem;
 use utoipa::{
-    Modify, OpenApi,
-    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    Modify, Number, OpenApi,
+    openapi::{
+        RefOr, Schema,
+        path::Parameter,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
 };
 
 use super::{audit, events, sessions, setup, system, tenants};
-use crate::{keys, live};
+use crate::{Edge, keys, live};
 
 /// What any route may answer instead, as `application/problem+json` (RFC 9457).
 #[derive(utoipa::IntoResponses)]
@@ -106,14 +110,24 @@ impl Modify for Bearer {
     }
 }
 
-/// The description as it is published.
-fn text() -> String {
-    Description::openapi().to_pretty_json().map(|text| text + "\n").unwrap_or_default()
+/// The description as it is published, by a node whose pages have at most so many items.
+fn text(page_items_max: usize) -> String {
+    let mut description = Description::openapi();
+    let gets = description.paths.paths.values_mut().filter_map(|path| path.get.as_mut());
+    for parameter in gets.flat_map(|get| get.parameters.iter_mut().flatten()) {
+        if let RefOr::T(Parameter { name, schema: Some(RefOr::T(Schema::Object(limit))), .. }) = parameter
+            && name == "limit"
+        {
+            limit.maximum = Some(Number::UInt(page_items_max));
+        }
+    }
+    description.to_pretty_json().map(|text| text + "\n").unwrap_or_default()
 }
 
 /// The API's description.
-pub(crate) async fn document() -> HttpResponse {
-    std::future::ready(HttpResponse::Ok().content_type("application/json").body(text())).await
+pub(crate) async fn document(edge: Data<Edge>) -> HttpResponse {
+    let text = text(edge.settings.page_items_max);
+    std::future::ready(HttpResponse::Ok().content_type("application/json").body(text)).await
 }
 
 #[cfg(test)]
@@ -122,13 +136,16 @@ mod tests {
 
     use super::*;
 
+    /// The default of `http.page_items_max`.
+    const PAGE_ITEMS_MAX: usize = 200;
+
     /// Routes for browsers and machines that are not the API.
     const UNDESCRIBED: [&str; 4] =
         ["/setup", "/assets/pages.css", "/problems/{area}/{name}", "/openapi.json"];
 
     #[test]
     fn the_description_has_exactly_the_routes_that_are_served() {
-        let description: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        let description: serde_json::Value = serde_json::from_str(&text(PAGE_ITEMS_MAX)).unwrap();
         let paths = description["paths"].as_object().unwrap().iter();
         let described: BTreeSet<_> = paths
             .flat_map(|(path, methods)| {
@@ -148,7 +165,7 @@ mod tests {
     /// Generators refuse a description without them.
     #[test]
     fn every_answer_and_every_operation_is_described() {
-        let description: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        let description: serde_json::Value = serde_json::from_str(&text(PAGE_ITEMS_MAX)).unwrap();
         assert_eq!(description["openapi"], "3.1.0");
         for (path, methods) in description["paths"].as_object().unwrap() {
             for (method, operation) in methods.as_object().unwrap() {
@@ -161,14 +178,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_limit_is_described_with_its_bounds() {
+        let description: serde_json::Value = serde_json::from_str(&text(7)).unwrap();
+        let operations = description["paths"].as_object().unwrap().values().flat_map(|path| path.as_object());
+        let parameters =
+            operations.flatten().filter_map(|(_, operation)| operation["parameters"].as_array()).flatten();
+        let limits: Vec<_> = parameters.filter(|parameter| parameter["name"] == "limit").collect();
+        assert!(!limits.is_empty());
+        for limit in limits {
+            assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&1.into(), &7.into()));
+        }
+    }
+
     /// `UPDATE=1 cargo test -p prognet-http` writes it anew.
     #[test]
     fn the_committed_description_is_the_served_one() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
         #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
         if std::env::var("UPDATE").is_ok() {
-            std::fs::write(path, text()).unwrap();
+            std::fs::write(path, text(PAGE_ITEMS_MAX)).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), text());
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text(PAGE_ITEMS_MAX));
     }
 }

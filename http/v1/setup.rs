@@ -6,7 +6,7 @@ use prognet_actors::{
     auth::{Credential, credential},
     ids::AccountId,
     users::{
-        Account, SetUp, account,
+        Account, Reservation, SetUp, account,
         set_up::{self, Plan, View},
     },
     values::{Email, Password, PersonName},
@@ -51,10 +51,15 @@ async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<
         View::Open | View::Running if edge.setup.is_good(&edge.node, &wanted.token) => {}
         View::Open | View::Running | View::Done(_) => return Err(Problem::setup_token()),
     }
+    let email_reservation = edge.node.hash("email", email.key().as_bytes());
+    // A taken address makes nothing: the same link is good for another one.
+    let held = edge.node.read(&asking, Reservation::at(email_reservation)).await?;
+    if held.owner.is_some_and(|owner| owner != id) {
+        return Err(email_taken());
+    }
     let salt = edge.node.hash("password-salt", &id.to_be_bytes());
     let password = edge.passwords.hash(password, salt).await?;
     let plain = Asking { key: None, ..asking };
-    let email_reservation = edge.node.hash("email", email.key().as_bytes());
     let register = account::Command::Register { email, name };
     let create = credential::Command::Create { password };
     match edge.node.ask(&plain, Account::at(account), register).await {
@@ -71,10 +76,12 @@ async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<
             edge.setup.end();
             Ok(account)
         }
-        View::Open | View::Running | View::Done(_) => {
-            Err(Problem::new(StatusCode::CONFLICT, "setup/email-taken", "The address is taken"))
-        }
+        View::Open | View::Running | View::Done(_) => Err(email_taken()),
     }
+}
+
+fn email_taken() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "setup/email-taken", "The address is taken")
 }
 
 /// What the setup link carries.

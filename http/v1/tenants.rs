@@ -28,7 +28,7 @@ use crate::{
     Edge,
     caller::Caller,
     cursor,
-    input::{Json, Query},
+    input::{Json, Query, page_items},
     problem::{Problem, invalid},
 };
 
@@ -110,6 +110,7 @@ pub(crate) struct Page {
     /// A page's `next`: reads on behind it.
     after: Option<String>,
     /// Items of the page, 50 unless said otherwise.
+    #[param(minimum = 1)]
     limit: Option<usize>,
     /// The `Prognet-Consistency` of a write that the list must show.
     consistency: Option<String>,
@@ -120,7 +121,7 @@ pub(crate) struct Page {
     responses((status = 200, description = "A page of tenants", body = TenantPage), Problems))]
 pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
     let scope = caller.may_on_platform(Right::ListTenants)?;
-    let limit = page.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max);
+    let limit = page_items(page.limit, &edge)?;
     if let Some(token) = &page.consistency {
         let written = cursor::read(&edge.node, "consistency", "consistency", token)?;
         let written: Written = serde_json::from_slice(&written)

@@ -49,20 +49,26 @@ pub(super) fn write(subject: &Subject, kept: &Kept) -> Vec<u8> {
 pub(super) fn read_log(bytes: &[u8]) -> Result<(HashMap<Subject, Kept>, usize), Error> {
     let (mut kept, mut at) = (HashMap::new(), 0);
     while let Some((length, crc, rest)) = bytes.get(at..).and_then(split_header) {
-        let Some(body) = rest.get(..length) else { break };
-        if crc32c::crc32c(body) != crc {
-            // Half of the last record is a torn tail; anything before it is damage.
-            return if rest.len() == length {
-                Ok((kept, at))
-            } else {
-                Err(Error::Damaged("a record's crc is wrong"))
-            };
-        }
+        let Some(body) = rest.get(..length).filter(|body| crc32c::crc32c(body) == crc) else {
+            // Half of the last record is a torn tail: it ends the file. So seems to do one in the middle whose
+            // length is wrong; the records it swallows give it away, and must not be cut off with it.
+            let is_torn_tail = length >= rest.len() && !has_record(rest);
+            return if is_torn_tail { Ok((kept, at)) } else { Err(Error::Damaged("a record is not whole")) };
+        };
         let (subject, value) = parse_record(body).ok_or(Error::Damaged("a record is unknown"))?;
         kept.insert(subject, value);
         at += 8 + length;
     }
     Ok((kept, at))
+}
+
+/// Whether a whole record begins at any of these bytes.
+fn has_record(bytes: &[u8]) -> bool {
+    (0..bytes.len()).any(|at| {
+        let header = bytes.get(at..).and_then(split_header);
+        let body = header.and_then(|(length, crc, rest)| Some((crc, rest.get(..length)?)));
+        body.is_some_and(|(crc, body)| parse_record(body).is_some() && crc32c::crc32c(body) == crc)
+    })
 }
 
 fn split_header(bytes: &[u8]) -> Option<(usize, u32, &[u8])> {

@@ -50,6 +50,33 @@ fn a_keyring_cut_anywhere_in_its_last_record_loses_only_that() {
     }
 }
 
+/// Cutting there would take the keys of all that comes after, and with them everything they seal.
+#[test]
+fn a_wrong_length_before_the_last_record_is_damage_and_cuts_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys.log");
+    let mut begins = vec![0];
+    for id in 1..4 {
+        open(directory.path()).seal(&Home { id, ..HOME }, b"", b"kept").unwrap();
+        begins.push(std::fs::read(&path).unwrap().len());
+    }
+    let whole = std::fs::read(&path).unwrap();
+    // Of the pepper's record and of the second home's; the third's is the last, and the file ends with it.
+    for begin in &begins[..2] {
+        for bit in 0..32 {
+            let mut bytes = whole.clone();
+            bytes[begin + bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bytes).unwrap();
+
+            let opened = Keyring::open(directory.path(), &MasterKey::in_directory(directory.path()).unwrap());
+
+            assert!(matches!(opened, Err(Error::Damaged(_))), "bit {bit} of the length at {begin}");
+            assert!(matches!(Export::of(directory.path()), Err(Error::Damaged(_))));
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing is cut off");
+        }
+    }
+}
+
 #[test]
 fn another_master_key_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -9,7 +9,10 @@ use std::{
 use ractor::{ActorCell, ActorRef};
 
 use super::{Live, Message, Shell};
-use crate::{Aggregate, Kind, projection::Recorded};
+use crate::{
+    Aggregate, Kind,
+    projection::{Recorded, Unreadable},
+};
 
 /// What a kind of entity costs and suffers, counted.
 #[derive(Debug, Default)]
@@ -34,7 +37,7 @@ pub(crate) trait EntityHost: fmt::Debug + Send + Sync {
         supervisor: ActorCell,
     ) -> Result<(ActorRef<Message>, Starting), ractor::SpawnErr>;
     /// The event as the public sees it, if it does.
-    fn publish(&self, event: &Recorded) -> Option<serde_json::Value>;
+    fn publish(&self, event: &Recorded) -> Result<Option<serde_json::Value>, Unreadable>;
 }
 
 /// See [`EntityHost`].
@@ -72,7 +75,7 @@ impl<A: Aggregate> EntityHost for Host<A> {
         ractor::ActorRuntime::spawn_linked_instant(None, Live::<A>(PhantomData), shell, supervisor)
     }
 
-    fn publish(&self, event: &Recorded) -> Option<serde_json::Value> {
-        event.of::<A>().and_then(|event| A::publish(&event))
+    fn publish(&self, event: &Recorded) -> Result<Option<serde_json::Value>, Unreadable> {
+        Ok(event.of::<A>()?.and_then(|event| A::publish(&event)))
     }
 }

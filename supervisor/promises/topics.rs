@@ -20,41 +20,57 @@ struct Bell<const LEFT: bool>(u64);
 type Left = Bell<true>;
 type Right = Bell<false>;
 
-/// Rings, and has the right bell answer if it is to.
+/// Rings, and has the right bell answer if it is to; or cracks.
 #[derive(Debug, Serialize, Deserialize)]
-struct Ring {
-    is_answered: bool,
+enum Command {
+    Ring { is_answered: bool },
+    Crack,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Event {
-    Rang { count: u64 },
+    Rang {
+        count: u64,
+    },
+    /// Written, but not to be read.
+    #[serde(skip_deserializing)]
+    Cracked {},
 }
 
 impl<const LEFT: bool> Aggregate for Bell<LEFT> {
     const KIND: Kind = if LEFT { Kind::new("left", "left_bell") } else { Kind::new("right", "right_bell") };
-    type Command = Ring;
+    type Command = Command;
     type Event = Event;
     type Reply = u64;
     type Rejection = Never;
 
-    fn decide(&self, ring: Ring, _: &Context) -> Result<Decision<Self>, Never> {
+    fn decide(&self, command: Command, _: &Context) -> Result<Decision<Self>, Never> {
+        let Command::Ring { is_answered } = command else {
+            return Ok(Decision::event(Event::Cracked {}));
+        };
         let rang = Decision::event(Event::Rang { count: self.0 + 1 });
         let right = Entity::<Right>::new(HOME, 1);
-        Ok(if ring.is_answered { rang.send("answer", right, &Ring { is_answered: false }) } else { rang })
+        let answer = Command::Ring { is_answered: false };
+        Ok(if is_answered { rang.send("answer", right, &answer) } else { rang })
     }
 
-    fn evolve(&mut self, Event::Rang { count }: &Event) {
-        self.0 = *count;
+    fn evolve(&mut self, event: &Event) {
+        match event {
+            Event::Rang { count } => self.0 = *count,
+            Event::Cracked {} => {}
+        }
     }
 
     fn reply(&self) -> u64 {
         self.0
     }
 
-    fn publish(Event::Rang { count }: &Event) -> Option<serde_json::Value> {
-        Some((*count).into())
+    fn publish(event: &Event) -> Option<serde_json::Value> {
+        match event {
+            Event::Rang { count } => Some((*count).into()),
+            Event::Cracked {} => None,
+        }
     }
 }
 
@@ -64,7 +80,7 @@ async fn world() -> World {
 }
 
 async fn ring(world: &World, is_answered: bool) {
-    world.ask(Entity::<Left>::new(HOME, 1), Ring { is_answered }).await.unwrap();
+    world.ask(Entity::<Left>::new(HOME, 1), Command::Ring { is_answered }).await.unwrap();
 }
 
 /// What an event says, e.g. `left_bell.rang 1`.
@@ -171,4 +187,26 @@ async fn a_cursor_from_ahead_of_the_log_is_told_of_the_gap() {
     assert!(matches!(live.next().await, Some(Frame::Gap { .. })));
     ring(&world, false).await;
     assert_eq!(next(&mut live).await.0, "left_bell.rang 2");
+}
+
+#[tokio::test]
+async fn a_subscriber_is_never_led_past_an_event_that_this_build_cannot_read() {
+    let world = world().await;
+    let mut live = world.node.watch(TOPIC, None);
+    ring(&world, false).await;
+    assert_eq!(next(&mut live).await.0, "left_bell.rang 1");
+
+    world.ask(Entity::<Left>::new(HOME, 1), Command::Crack).await.unwrap();
+    ring(&world, false).await;
+
+    // It tries again every second; a minute of them brings nothing.
+    let mut seconds = 0;
+    let a_minute = world.until(Duration::from_secs(1), || {
+        seconds += 1;
+        std::future::ready(seconds > 60)
+    });
+    tokio::select! {
+        frame = live.next() => panic!("{frame:?}"),
+        () = a_minute => {}
+    }
 }

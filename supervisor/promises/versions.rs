@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Never;
 use crate::{
-    Aggregate, Context, Decision, Entity, Home, HomeKind, Kind, Name, Projection, Recorded, Rows, Service,
-    TierError, Unavailable, Upcaster, Value, testing::World,
+    Aggregate, Context, Decision, Entity, Frame, Home, HomeKind, Kind, Name, Position, Projection, Recorded,
+    Rows, Service, TierError, Topic, Unavailable, Upcaster, Value, testing::World,
 };
 
 const SIGN: Kind = Kind::new("test", "sign");
@@ -44,9 +44,16 @@ impl Aggregate for OldSign {
     fn reply(&self) -> String {
         self.0.clone()
     }
+
+    fn publish(event: &OldEvent) -> Option<serde_json::Value> {
+        match event {
+            OldEvent::Painted { text } => Some(text.clone().into()),
+            OldEvent::Cleaned {} => None,
+        }
+    }
 }
 
-/// The same two versions later: lines instead of a text, then a colour.
+/// The same two versions later: lines instead of a text, then a colour; and it may be lit.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Sign(Vec<String>, String);
 
@@ -55,6 +62,7 @@ struct Sign(Vec<String>, String);
 enum Event {
     Painted { lines: Vec<String>, colour: String },
     Cleaned {},
+    Lit {},
 }
 
 fn painted(fields: Vec<(Value, Value)>) -> Option<Value> {
@@ -93,6 +101,9 @@ impl Aggregate for Sign {
     type Rejection = Never;
 
     fn decide(&self, line: String, _: &Context) -> Result<Decision<Self>, Never> {
+        if line == "light" {
+            return Ok(Decision::event(Event::Lit {}));
+        }
         let lines = self.0.iter().cloned().chain([line]).collect();
         Ok(Decision::event(Event::Painted { lines, colour: "red".to_owned() }))
     }
@@ -101,11 +112,20 @@ impl Aggregate for Sign {
         match event {
             Event::Painted { lines, colour } => (self.0, self.1) = (lines.clone(), colour.clone()),
             Event::Cleaned {} => self.0.clear(),
+            Event::Lit {} => {}
         }
     }
 
     fn reply(&self) -> (Vec<String>, String) {
         (self.0.clone(), self.1.clone())
+    }
+
+    fn publish(event: &Event) -> Option<serde_json::Value> {
+        match event {
+            Event::Painted { lines, .. } => Some(lines.concat().into()),
+            Event::Lit {} => Some(true.into()),
+            Event::Cleaned {} => None,
+        }
     }
 
     fn upcasters() -> &'static [Upcaster] {
@@ -151,7 +171,7 @@ impl<const VERSION: u32, const LENGTHS: bool> Projection for Texts<VERSION, LENG
     const VERSION: u32 = VERSION;
 
     async fn project(event: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
-        let Some(OldEvent::Painted { text }) = event.of::<OldSign>() else {
+        let Some(OldEvent::Painted { text }) = event.of::<OldSign>()? else {
             return Ok(());
         };
         let text = if VERSION > 1 { text.to_uppercase() } else { text };
@@ -198,4 +218,89 @@ async fn a_projection_whose_rows_changed_their_shape_is_rebuilt_once_one_is_met(
     assert_eq!(texts().await, Err(Unavailable::Behind), "rather than a list without it");
     world.until(Duration::ZERO, || async { texts().await.is_ok_and(|texts| !texts.is_empty()) }).await;
     assert_eq!(texts().await.unwrap()[0].1, (4, "open".to_owned()));
+}
+
+/// What a sign says, by a build that knows that it may be lit.
+#[derive(Debug)]
+struct LitTexts;
+
+impl Projection for LitTexts {
+    const NAME: &'static str = "texts";
+
+    async fn project(event: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
+        let key = event.id.to_be_bytes();
+        match event.of::<Sign>()? {
+            Some(Event::Painted { lines, .. }) => rows.put(&key, event.home, &lines.concat()),
+            Some(Event::Lit {}) => {
+                let text = rows.get::<String>(&key).await?.unwrap_or_default();
+                rows.put(&key, event.home, &format!("{text}, lit"))
+            }
+            Some(Event::Cleaned {}) | None => Ok(()),
+        }
+    }
+}
+
+fn lit() -> Vec<Service> {
+    vec![Service::new("test").aggregate::<Sign>().projection::<LitTexts>()]
+}
+
+/// A world whose history goes on with an event that the build which runs now has never heard of.
+async fn back_from_the_future() -> World {
+    let mut world = World::new(with::<1, false>).await;
+    world.ask(Entity::<OldSign>::new(HOME, 1), "open".to_owned()).await.unwrap();
+    world.until(Duration::ZERO, || async { world.memory.rows("texts").len() == 1 }).await;
+    world.upgrade(new).await;
+    world.ask(Entity::<Sign>::new(HOME, 1), "light".to_owned()).await.unwrap();
+    world.upgrade(with::<1, false>).await;
+    world
+}
+
+#[tokio::test]
+async fn a_projection_stops_before_an_event_of_an_unknown_type_and_goes_on_once_it_is_known() {
+    let mut world = back_from_the_future().await;
+    let texts = |world: &World| {
+        world.node.readers().into_iter().find(|reader| reader.name.as_str() == "texts").unwrap()
+    };
+    world.until(Duration::from_secs(1), || async { texts(&world).error.is_some() }).await;
+    let error = texts(&world).error.unwrap();
+    assert!(error.contains("`sign.lit` in version 3, is unknown to this build"), "{error}");
+
+    // Whoever writes does not notice; what is written waits behind it.
+    world.ask(Entity::<OldSign>::new(HOME, 2), "shut".to_owned()).await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    world.until(Duration::ZERO, || async { texts(&world).lag == 3 }).await;
+    assert_eq!(world.memory.rows("texts").len(), 1);
+    assert!(world.node.health().iter().any(|(_, health)| *health == Err("texts is stuck".to_owned())));
+
+    world.upgrade(lit).await;
+
+    let rows = || async { world.node.rows::<LitTexts, String>(&[], None, 9).await.unwrap() };
+    world.until(Duration::ZERO, || async { rows().await.len() == 2 }).await;
+    let said: Vec<_> = rows().await.into_iter().map(|(_, text)| text).collect();
+    assert_eq!(said, ["open, lit", "shut"], "each event once, none skipped");
+    world.until(Duration::ZERO, || async { texts(&world).error.is_none() }).await;
+}
+
+#[tokio::test]
+async fn a_topic_is_told_up_to_an_event_of_an_unknown_type_and_never_past_it() {
+    let mut world = back_from_the_future().await;
+    world.ask(Entity::<OldSign>::new(HOME, 2), "shut".to_owned()).await.unwrap();
+    let topic = Topic::Home(HOME);
+    let mut live = world.node.watch(topic, Some(Position::default()));
+
+    let Some(Frame::Event(open)) = live.next().await else { panic!("nothing is told") };
+    assert_eq!(open.data, "open");
+    assert_eq!(world.node.history(topic, Position::default(), 1).await.unwrap()[0].data, "open");
+    assert_eq!(
+        world.node.history(topic, Position::default(), 2).await.unwrap_err(),
+        Unavailable::NotWritten,
+        "rather than a list without it"
+    );
+
+    world.upgrade(lit).await;
+    let rest = world.node.history(topic, open.position.clone(), 9).await.unwrap();
+    assert_eq!(
+        rest.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(),
+        ["sign.lit", "sign.painted"]
+    );
 }

@@ -93,7 +93,7 @@ pub(crate) async fn read(
         };
         pause = if reading.lsn > before { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
         tracing::error!(reader = %reading.host.name(), error = &*error, "a reader is stuck");
-        reading.progress.set_error(Some(error.to_string()));
+        reading.progress.set_error(&*error);
         if let Err(error) = reading.checkpoint().await {
             tracing::warn!(reader = %reading.host.name(), error = &*error, "failed to checkpoint");
         }
@@ -135,7 +135,7 @@ impl Reading {
         loop {
             let page = self.runtime.journal.walk(self.lsn, self.runtime.page).await?;
             if page.is_empty() {
-                self.progress.set_error(None);
+                self.progress.clear_error();
                 if self.rest(&mut durable).await?.is_break() {
                     return Ok(());
                 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -70,8 +71,16 @@ impl Progress {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_error(&self, error: Option<String>) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    /// It does not move, for this reason and what lies behind it.
+    pub(crate) fn set_error(&self, error: &(dyn Error + 'static)) {
+        let reasons = std::iter::successors(Some(error), |error| (*error).source());
+        let said: Vec<_> = reasons.map(ToString::to_string).collect();
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(said.join(": "));
+    }
+
+    /// It moves.
+    pub(crate) fn clear_error(&self) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Durable records it has yet to see.

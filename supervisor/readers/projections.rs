@@ -117,7 +117,7 @@ pub(crate) async fn follow(host: Arc<dyn ProjectionHost>, runtime: Arc<Runtime>,
             continue;
         }
         tracing::error!(projection = %host.name(), error = &*error, "a projection is stuck");
-        progress.set_error(Some(error.to_string()));
+        progress.set_error(&*error);
         runtime.clock.sleep(Duration::from_secs(1)).await;
     }
 }
@@ -147,7 +147,7 @@ async fn walk(
     loop {
         let page = runtime.journal.walk(position.lsn, runtime.page).await?;
         let Some(last) = page.last() else {
-            progress.set_error(None);
+            progress.clear_error();
             let from = position.lsn;
             tokio::select! {
                 moved = durable.wait_for(|lsn| *lsn > from) => if moved.is_err() {

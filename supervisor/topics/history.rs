@@ -29,9 +29,14 @@ pub(crate) async fn history(doors: &Doors, topic: Topic, after: &Position) -> Re
     let mut read_to = after.clone();
     let mut events = Vec::new();
     for stored in &page {
-        read_to.advance(topic, stored);
-        if let Some(event) = published(stored, doors) {
-            events.push(Published { position: read_to.clone(), ..event });
+        match published(stored, doors) {
+            Ok(event) => {
+                read_to.advance(topic, stored);
+                events.extend(event.map(|event| Published { position: read_to.clone(), ..event }));
+            }
+            Err(error) if read_to == *after => return Err(unreadable(error)),
+            // What lies before it is told; nobody is led past it.
+            Err(_) => break,
         }
     }
     Ok(History { events, read_to, is_at_end: page.is_empty() })
@@ -92,8 +97,7 @@ async fn last_of(doors: &Doors, service: Name, home: Home, up_to: Lsn) -> Result
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
-fn unreadable(error: ReadError) -> Unavailable {
+fn unreadable<E: std::error::Error + 'static>(error: E) -> Unavailable {
     tracing::error!(error = &error as &dyn std::error::Error, "failed to read a topic's history");
     Unavailable::NotWritten
 }
