@@ -58,7 +58,10 @@ fn a_new_node_complains_of_nothing_but_the_door_that_is_taken() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
 
-    let refused = prognet(&["serve", "--listen", &taken, "--management", "127.0.0.1:0"], &[]);
+    // As many connections as any system lets a process hold.
+    let few = ["--set", "http.connections_max=500"];
+    let refused =
+        prognet(&[&["serve", "--listen", &taken, "--management", "127.0.0.1:0"], &few[..]].concat(), &[]);
 
     let (_, error) = said(&refused);
     assert_eq!(refused.status.code(), Some(1));
