@@ -38,6 +38,17 @@ impl Scope {
 }
 
 impl Caller {
+    /// Whoever a browser's cookie stands for, as if with a token that says this.
+    pub(crate) async fn of_browser(
+        request: &HttpRequest,
+        edge: &Edge,
+        claims: Claims,
+    ) -> Result<Self, Problem> {
+        let principal = edge.gate.stands(edge, &claims).await?;
+        let asking = asking(request, edge, principal.account)?;
+        Ok(Self { principal, claims, asking })
+    }
+
     /// Its right to do something to a tenant.
     pub(crate) fn may(&self, right: Right, on: TenantId) -> Result<Scope, Problem> {
         self.scope(right, Some(on))

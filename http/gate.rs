@@ -112,7 +112,7 @@ impl Gate {
                 let asking = asking(edge);
                 let session = edge.node.read(&asking, Session::at(claims.sub, claims.sid)).await?;
                 let account = edge.node.read(&asking, Account::at(claims.sub)).await?;
-                let is_live = session.is_some_and(|session| session.ended.is_none());
+                let is_live = session.is_some_and(|session| session.ended.is_none() && now < session.until);
                 let active = account.filter(|account| is_live && account.status == account::Status::Active);
                 let person =
                     active.map(|account| Person { is_platform_admin: account.is_platform_admin }).ok_or(Gone);

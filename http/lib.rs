@@ -1,6 +1,7 @@
 //! The edge: HTTP, WebSocket and SSE. Handlers prove the right, parse into types, ask, and answer.
 
 mod caller;
+mod cookies;
 mod cursor;
 mod gate;
 mod input;
@@ -26,6 +27,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use prognet_actors::ids::{AccountId, SessionId};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::watch;
 
@@ -39,6 +41,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const UNTAKEN_MAX_MS: u32 = 120_000;
 /// How long the head of a request may take to arrive, and a closed connection to go.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a browser's session is told that it is used: an event each time, so not with every page.
+const USED_EVERY: Duration = Duration::from_secs(3600);
+/// Sessions of browsers remembered for that; one forgotten is told once more.
+const USED_MAX: usize = 50_000;
 
 /// Where to listen and how much to take.
 #[derive(Debug, Clone)]
@@ -74,11 +80,20 @@ pub(crate) struct Edge {
     pub(crate) gate: gate::Gate,
     pub(crate) passwords: passwords::Passwords,
     pub(crate) setup: setup::SetupLink,
+    /// Sessions of browsers that were told lately that they are used.
+    pub(crate) used: kept::Kept<(AccountId, SessionId), ()>,
     /// Told to whoever holds a stream open, when the node stops.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) traffic: traffic::Traffic,
     /// Live sockets that are open.
     pub(crate) sockets: AtomicUsize,
+}
+
+impl Edge {
+    /// Whether clients come by HTTPS, by what the public address says.
+    pub(crate) fn is_https(&self) -> bool {
+        self.issuer.starts_with("https://")
+    }
 }
 
 /// A door that is open.
@@ -143,6 +158,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         passwords: passwords::Passwords::new(node)
             .map_err(|error| BindError::Passwords(error.to_string()))?,
         setup: setup::SetupLink::default(),
+        used: kept::Kept::new(USED_EVERY.min(settings.auth.refresh_idle / 4), USED_MAX),
         closing: watch::Sender::new(false),
         traffic: traffic::Traffic::default(),
         sockets: AtomicUsize::new(0),
@@ -159,6 +175,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
                 .app_data(edge.clone())
                 .app_data(web::PayloadConfig::new(limit))
                 .configure(v1::routes)
+                .configure(pages::routes)
                 .default_service(web::to(problem::no_route))
                 .wrap(from_fn(request::attend))
         })

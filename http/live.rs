@@ -61,14 +61,27 @@ pub(crate) async fn sse(
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let topic = topic(&watch.topic, caller.principal())?;
+    follow(&caller, topic, watch.after.as_deref(), &request, edge, text).await
+}
+
+/// A stream of what happens in a topic the caller may watch; `tell` says how a frame is told.
+pub(crate) async fn follow(
+    caller: &Caller,
+    topic: Topic,
+    after: Option<&str>,
+    request: &HttpRequest,
+    edge: Data<Edge>,
+    tell: Tell,
+) -> Result<HttpResponse, Problem> {
     let last = request.headers().get("Last-Event-ID").map(|id| id.to_str());
     let last = last.transpose().map_err(|_not_text| Problem::field("Last-Event-ID", "a cursor"))?;
-    let after = begin(&edge, topic, last.or(watch.after.as_deref())).await?;
+    let after = begin(&edge, topic, last.or(after)).await?;
     // An event without data only tells the client where it is.
     let hello = format!(": live\nid: {}\n\n", cursor_at(&edge, topic, &after));
     let watching = Watching {
         subscription: edge.node.watch(topic, Some(after)),
         topic,
+        tell,
         standing: Standing::new(caller.claims().clone(), &edge),
         look: tokio::time::interval(LOOK_EVERY),
         looks: 0,
@@ -88,11 +101,15 @@ pub(crate) async fn sse(
     Ok(answer)
 }
 
+/// How a frame is told.
+pub(crate) type Tell = fn(&Edge, Topic, &Frame) -> String;
+
 /// A stream that is open.
 struct Watching {
     edge: Data<Edge>,
     subscription: Subscription,
     topic: Topic,
+    tell: Tell,
     standing: Standing,
     look: Interval,
     looks: u32,
@@ -108,7 +125,7 @@ impl Watching {
         }
         loop {
             tokio::select! {
-                frame = self.subscription.next() => return Some(text(&self.edge, self.topic, &frame?)),
+                frame = self.subscription.next() => return Some((self.tell)(&self.edge, self.topic, &frame?)),
                 _ = self.look.tick() => {
                     let look = stands(&self.edge, &self.standing.claims).await;
                     if let Err(problem) = self.standing.after(look, &self.edge) {

@@ -2,7 +2,14 @@
 
 use std::{convert::Infallible, fmt};
 
-use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header, web};
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
+    web,
+};
 use prognet_actors::{
     auth::{credential, session},
     tenancy::{found_tenant, tenant},
@@ -31,6 +38,7 @@ pages![
     "node/fault",
     "node/overloaded",
     "node/unavailable",
+    "request/forged",
     "request/headers-too-large",
     "request/invalid",
     "request/key-reused",
@@ -103,6 +111,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "auth/token", "A valid bearer token is needed")
     }
 
+    /// A form that was not given to this browser, or to somebody who is signed out by now.
+    pub(crate) fn forged() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "request/forged", "This form is not good (any more)")
+    }
+
     /// One key, two requests.
     fn key_reused() -> Self {
         Self::new(
@@ -170,12 +183,15 @@ impl Problem {
         self.status
     }
 
-    /// What happened, for people.
-    pub(crate) fn title(&self) -> &'static str {
-        self.title
+    /// When to try again, if that helps.
+    pub(crate) fn say_when(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
     }
 
     /// What is wrong with which field.
+    #[cfg(test)]
     pub(crate) fn errors(&self) -> &[FieldError] {
         &self.errors
     }
@@ -284,14 +300,12 @@ impl ResponseError for Problem {
         if let Some(allow) = &self.allow {
             response.insert_header((header::ALLOW, &**allow));
         }
-        if let Some(seconds) = self.retry_after_s {
-            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
-        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         let body = serde_json::to_vec(&self.wire()).unwrap_or_default();
         let mut response = response.content_type("application/problem+json").body(body);
+        self.say_when(response.headers_mut());
         request::harden(response.headers_mut(), &self.request_id);
         response
     }

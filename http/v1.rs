@@ -1,40 +1,38 @@
-//! THE table of routes.
+//! THE table of the API's routes; those of the pages are in `pages.rs`.
 
 mod audit;
 mod events;
 pub(crate) mod openapi;
 pub(crate) mod sessions;
-mod setup;
+pub(crate) mod setup;
 mod system;
-mod tenants;
+pub(crate) mod tenants;
 
 use actix_web::web::{self, delete, get, patch, post};
 
 pub(crate) use openapi::Problems;
 
-use crate::{keys, live, pages, problem};
+use crate::{keys, live};
 
 /// Routes by path: each with the methods it takes, and 405 for all others.
-macro_rules! routes {
+macro_rules! serve {
     ($($path:literal => { $($method:ident $handler:path),+ $(,)? })*) => {
         /// What is served, as paths and their methods.
         #[cfg(test)]
-        const TABLE: &[(&str, &[&str])] = &[$(($path, &[$(stringify!($method)),+]),)*];
+        pub(crate) const TABLE: &[(&str, &[&str])] = &[$(($path, &[$(stringify!($method)),+]),)*];
 
         pub(crate) fn routes(config: &mut web::ServiceConfig) {
             $(config.service(
                 web::resource($path)
                     $(.route($method().to($handler)))+
-                    .default_service(problem::other_method(&[$(stringify!($method)),+])),
+                    .default_service($crate::problem::other_method(&[$(stringify!($method)),+])),
             );)*
         }
     };
 }
+pub(crate) use serve;
 
-routes! {
-    "/setup" => { get setup::page, post setup::submit }
-    "/assets/pages.css" => { get pages::style }
-    "/problems/{area}/{name}" => { get pages::problem }
+serve! {
     "/openapi.json" => { get openapi::document }
     "/.well-known/jwks.json" => { get keys::jwks }
     "/v1/setup" => { post setup::set_up }

@@ -36,7 +36,7 @@ use crate::{
     residency::Residency,
     router::{Asking, Door, Doors, Written},
     runtime::{Runtime, Tasks},
-    topics::{Hub, Position, Published, Subscription, Topic, history, position_at},
+    topics::{Hub, Position, Published, Subscription, Topic, history, latest, position_at},
     tree::Root,
 };
 pub use inspection::{EntityView, KindCount, ReaderView};
@@ -337,6 +337,14 @@ impl Node {
         }
         events.truncate(limit);
         Ok(events)
+    }
+
+    /// The last public events of a topic, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal does not answer.
+    pub async fn latest(&self, topic: Topic, limit: usize) -> Result<Vec<Published>, Unavailable> {
+        latest(&self.0.doors, topic, limit).await
     }
 
     /// The position behind everything that is durable in a topic now.

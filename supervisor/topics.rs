@@ -19,7 +19,7 @@ use prognet_storage::{Home, Lsn, journal::Stored};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-pub(crate) use history::{history, position_at};
+pub(crate) use history::{history, latest, position_at};
 pub use position::Position;
 
 use crate::{Timestamp, Unavailable, readers::recorded, router::Doors};

@@ -21,5 +21,6 @@ mod harness;
 mod live;
 mod logs;
 mod overload;
+mod pages;
 mod readme;
 mod tidy;

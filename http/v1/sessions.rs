@@ -38,13 +38,23 @@ type Answer = Result<HttpResponse, Problem>;
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", request_body = SignIn, params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 201, description = "Signed in", body = Tokens), Problems), security(()))]
 pub(crate) async fn sign_in(stranger: Stranger, Json(body): Json<SignIn>, edge: Data<Edge>) -> Answer {
-    let SignIn { email, password, tenant } = body;
+    let (first, tenant) = open(&stranger, body, &edge).await?;
+    answer(StatusCode::CREATED, &edge, first, tenant)
+}
+
+/// Opens a session for whoever knows an address and its password.
+pub(crate) async fn open(
+    stranger: &Stranger,
+    wanted: SignIn,
+    edge: &Edge,
+) -> Result<(Refreshing, Option<(TenantId, u64)>), Problem> {
+    let SignIn { email, password, tenant } = wanted;
     let email = Email::parse(&email).map_err(invalid("email"))?;
     let asking = stranger.asking();
-    let account = account_of(&email, password, asking, &edge).await?;
+    let account = account_of(&email, password, asking, edge).await?;
     let asking = Asking { asker: account.number(), ..*asking };
-    let tenant = tenant_for(account, tenant.as_deref(), &asking, &edge).await?;
-    let id = SessionId::new(stranger.created_id(&edge));
+    let tenant = tenant_for(account, tenant.as_deref(), &asking, edge).await?;
+    let id = SessionId::new(stranger.created_id(edge));
     let auth = &edge.settings.auth;
     let terms = Terms { lasts: auth.refresh_lasts, idle: auth.refresh_idle, grace: auth.refresh_grace };
     let open = session::Command::Open { terms, tenant: tenant.map(|(tenant, _)| tenant) };
@@ -53,7 +63,7 @@ pub(crate) async fn sign_in(stranger: Stranger, Json(body): Json<SignIn>, edge: 
     let view = edge.node.read(&asking, Session::at(account, id)).await?;
     let view = view.filter(|view| view.ended.is_none()).ok_or_else(Problem::session_ended)?;
     let generation = view.generation;
-    answer(StatusCode::CREATED, &edge, Refreshing { account, session: id, generation }, tenant)
+    Ok((Refreshing { account, session: id, generation }, tenant))
 }
 
 /// Goes on with a session: the next access token and the next refresh token.
@@ -90,26 +100,37 @@ pub(crate) async fn refresh(stranger: Stranger, Json(body): Json<Refresh>, edge:
     responses((status = 204, description = "Ended"), Problems))]
 pub(crate) async fn end(caller: Caller, session: Path<String>, edge: Data<Edge>) -> Answer {
     let id: SessionId = session.parse().map_err(|error| Problem::field("session", error))?;
+    sign_out(&caller, id, &edge).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Ends a session of the caller's.
+pub(crate) async fn sign_out(caller: &Caller, id: SessionId, edge: &Edge) -> Result<(), Problem> {
     let entity = Session::at(caller.account(), id);
     edge.node.ask(caller.own().asking(), entity, session::Command::End(End::SignedOut)).await?;
     edge.gate.forget_session(caller.account(), id);
-    Ok(HttpResponse::NoContent().finish())
+    Ok(())
 }
 
 /// Who is asking.
 #[utoipa::path(get, path = "/v1/me", tag = "sessions",
     responses((status = 200, description = "Who is asking", body = Me), Problems))]
 pub(crate) async fn me(caller: Caller, edge: Data<Edge>) -> Answer {
+    Ok(HttpResponse::Ok().json(who(&caller, &edge).await?))
+}
+
+/// Who a caller is.
+pub(crate) async fn who(caller: &Caller, edge: &Edge) -> Result<Me, Problem> {
     let account = edge.node.read(caller.own().asking(), Account::at(caller.account())).await?;
     let account = account.ok_or_else(Problem::session_ended)?;
-    Ok(HttpResponse::Ok().json(Me {
+    Ok(Me {
         account: caller.account().to_string(),
         email: account.email.to_string(),
         name: account.name.to_string(),
         is_platform_admin: account.is_platform_admin,
         session: caller.claims().sid.to_string(),
         tenant: caller.principal().tenant.map(|tenant| tenant.to_string()),
-    }))
+    })
 }
 
 /// The account behind an address and its password.
@@ -142,7 +163,7 @@ async fn is_active(account: AccountId, asking: &Asking, edge: &Edge) -> Result<(
 }
 
 /// The tenant a token is asked for, at its epoch: one of the account's own, and open.
-async fn tenant_for(
+pub(crate) async fn tenant_for(
     account: AccountId,
     tenant: Option<&str>,
     asking: &Asking,

@@ -1,7 +1,6 @@
-//! Setting the platform up: by script, or by the page behind the setup link.
+//! Setting the platform up.
 
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
-use minijinja::context;
 use prognet_actors::{
     auth::{Credential, credential},
     ids::AccountId,
@@ -13,14 +12,12 @@ use prognet_actors::{
 };
 use prognet_sdk::{SetUp as Wanted, SetUpDone};
 use prognet_supervisor::{Asking, Refused};
-use serde::Deserialize;
 
 use super::Problems;
 use crate::{
     Edge,
     caller::Stranger,
-    input::{Form, Json, Query},
-    pages,
+    input::Json,
     problem::{Problem, invalid},
 };
 
@@ -36,7 +33,12 @@ pub(crate) async fn set_up(
     Ok(HttpResponse::Created().json(SetUpDone { account: account.to_string() }))
 }
 
-async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<AccountId, Problem> {
+/// Makes the first admin for whoever has the setup link's token.
+pub(crate) async fn make_admin(
+    stranger: &Stranger,
+    wanted: Wanted,
+    edge: &Edge,
+) -> Result<AccountId, Problem> {
     let email = Email::parse(&wanted.email).map_err(invalid("email"))?;
     let name = PersonName::parse(&wanted.name).map_err(invalid("name"))?;
     let password = Password::parse(&wanted.password).map_err(invalid("password"))?;
@@ -73,40 +75,6 @@ async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<
         }
         View::Open | View::Running | View::Done(_) => {
             Err(Problem::new(StatusCode::CONFLICT, "setup/email-taken", "The address is taken"))
-        }
-    }
-}
-
-/// What the setup link carries.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Link {
-    #[serde(default)]
-    token: String,
-}
-
-/// The page behind the setup link; looking at it uses nothing up.
-pub(crate) async fn page(Query(link): Query<Link>, edge: Data<Edge>) -> HttpResponse {
-    let is_good = edge.setup.is_good(&edge.node, &link.token);
-    let status = if is_good { StatusCode::OK } else { StatusCode::FORBIDDEN };
-    let values = context! { token => link.token.as_str(), is_good };
-    std::future::ready(pages::page(status, "setup", &values)).await
-}
-
-/// The page's form.
-pub(crate) async fn submit(stranger: Stranger, Form(wanted): Form<Wanted>, edge: Data<Edge>) -> HttpResponse {
-    let (token, email, name) = (wanted.token.clone(), wanted.email.clone(), wanted.name.clone());
-    match make_admin(&stranger, wanted, &edge).await {
-        Ok(_) => pages::page(StatusCode::CREATED, "setup", &context! { is_done => true, email }),
-        Err(problem) => {
-            let is_good = edge.setup.is_good(&edge.node, &token);
-            let title = problem.title();
-            let errors: Vec<_> = problem
-                .errors()
-                .iter()
-                .map(|error| context! { field => error.field.as_str(), detail => error.detail.as_str() })
-                .collect();
-            let values = context! { token, email, name, is_good, title, errors };
-            pages::page(problem.status(), "setup", &values)
         }
     }
 }
