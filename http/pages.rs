@@ -2,6 +2,7 @@
 
 mod account;
 mod assets;
+mod docs;
 mod organizations;
 mod setup;
 mod sign_in;
@@ -30,9 +31,14 @@ crate::v1::serve! {
     "/account" => { get account::show }
     "/organizations/{tenant}" => { get organizations::show }
     "/organizations/{tenant}/live" => { get organizations::live }
+    "/docs" => { get docs::show }
     "/assets/pages.css" => { get assets::style }
     "/assets/live.js" => { get assets::live }
     "/assets/mark.svg" => { get assets::mark }
+    "/assets/docs.css" => { get docs::style }
+    "/assets/docs.js" => { get docs::start }
+    "/assets/swagger-ui.css" => { get docs::ui_style }
+    "/assets/swagger-ui.js" => { get docs::ui }
     "/problems/{area}/{name}" => { get explained }
 }
 
@@ -53,6 +59,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("sign_in.html", include_str!("pages/sign_in.html")),
         ("account.html", include_str!("pages/account.html")),
         ("organization.html", include_str!("pages/organization.html")),
+        ("docs.html", include_str!("pages/docs.html")),
         ("problem.html", include_str!("pages/problem.html")),
         ("failed.html", include_str!("pages/failed.html")),
     ] {
