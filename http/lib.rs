@@ -1,5 +1,10 @@
 //! The edge: HTTP, WebSocket and SSE. Handlers prove the right, parse into types, ask, and answer.
 
+#![cfg_attr(
+    feature = "no-ui",
+    allow(dead_code, reason = "what only the pages use is left in place without them")
+)]
+
 mod caller;
 mod cookies;
 mod cursor;
@@ -9,6 +14,9 @@ mod kept;
 mod keys;
 mod live;
 mod management;
+#[cfg(feature = "no-ui")]
+mod no_pages;
+#[cfg(not(feature = "no-ui"))]
 mod pages;
 mod passwords;
 mod problem;
@@ -30,6 +38,9 @@ use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use prognet_actors::ids::{AccountId, SessionId};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::watch;
+
+#[cfg(feature = "no-ui")]
+use no_pages as pages;
 
 pub use v1::sessions::AuthSettings;
 
