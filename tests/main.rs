@@ -11,6 +11,7 @@
 mod api;
 mod auth;
 mod backup;
+mod browser;
 mod cli;
 mod config;
 mod disk;
