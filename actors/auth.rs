@@ -3,6 +3,7 @@
 pub mod access;
 pub mod credential;
 pub mod key_ring;
+pub mod link;
 pub mod session;
 
 pub use credential::Credential;

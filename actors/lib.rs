@@ -4,6 +4,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod auth;
+pub mod communication;
 pub mod events;
 pub mod ids;
 pub mod tenancy;
@@ -15,5 +16,5 @@ use prognet_supervisor::Service;
 /// Everything a node can host.
 #[must_use]
 pub fn services() -> Vec<Service> {
-    vec![auth::service(), users::service(), tenancy::service(), events::service()]
+    vec![auth::service(), users::service(), tenancy::service(), communication::service(), events::service()]
 }

@@ -73,6 +73,14 @@ impl Email {
     pub fn key(&self) -> String {
         self.as_str().to_lowercase()
     }
+
+    /// The address as it may be shown to whoever had the one before: its first character and its domain.
+    #[must_use]
+    pub fn masked(&self) -> String {
+        let (local, domain) = self.as_str().rsplit_once('@').unwrap_or_default();
+        let first: String = local.chars().take(1).collect();
+        format!("{first}***@{domain}")
+    }
 }
 
 /// A password as it was typed: 12 to 128 characters of any kind. It never prints, and is never stored.
@@ -149,6 +157,10 @@ mod tests {
         let key = |text: &str| Email::parse(text).map(|email| email.key());
         assert_eq!(key(" Ada@Example.ORG "), Ok("ada@example.org".to_owned()));
         assert_eq!(key("ada@bücher.example"), Ok("ada@xn--bcher-kva.example".to_owned()));
+        assert_eq!(
+            Email::parse("ada@example.org").map(|email| email.masked()),
+            Ok("a***@example.org".to_owned())
+        );
         for bad in
             ["", "ada", "ada@", "@example.org", "ada@localhost", "a b@example.org", "Ada <ada@example.org>"]
         {
