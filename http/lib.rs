@@ -26,6 +26,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use prognet_actors::communication::DevInbox;
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::watch;
 
@@ -61,6 +62,8 @@ pub struct Settings {
     pub page_items_max: usize,
     /// How long tokens and sessions last.
     pub auth: AuthSettings,
+    /// Where mails are caught, if they are.
+    pub dev_inbox: Option<DevInbox>,
 }
 
 /// What handlers share.

@@ -1,6 +1,7 @@
 //! THE table of routes.
 
 mod audit;
+mod dev;
 mod events;
 pub(crate) mod openapi;
 pub(crate) mod sessions;
@@ -50,6 +51,7 @@ routes! {
     "/v1/tenants/{tenant}/audit" => { get audit::of_tenant }
     "/v1/live" => { get live::socket::open }
     "/v1/live/sse" => { get live::sse }
+    "/v1/dev/messages" => { get dev::messages }
     "/v1/system/actors" => { get system::counts }
     "/v1/system/actors/{service}/{kind}/{home}/{id}" => { get system::actor }
     "/v1/system/actors/{service}/{kind}/{home}/{id}/release" => { post system::release }

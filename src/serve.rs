@@ -13,18 +13,25 @@ use prognet_storage::{
 use prognet_supervisor::{Clock, Limits, Node, Parts};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Given, telemetry};
+use crate::{
+    config::Given,
+    mail::{self, Mail},
+    telemetry,
+};
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     let settings = given.load()?;
     telemetry::start(&settings)?;
+    let mail = mail::open(&settings)?;
     let parts = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let node =
-            Node::start(parts, prognet_actors::services()).await.context("failed to start the node")?;
-        let serving = prognet_http::bind(&edge(&settings), &node).await?;
+        let node = Node::start(parts, prognet_actors::services_delivering(mail.delivery.clone()))
+            .await
+            .context("failed to start the node")?;
+        let serving = prognet_http::bind(&edge(&settings, &mail), &node).await?;
+        mail.delivery.open(&site(&settings, &serving));
         keep_setup_link(&settings.storage.data, serving.setup_link.as_deref())?;
         tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
         announce(&serving);
@@ -32,6 +39,9 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         tracing::info!("stopping: finishing what was taken");
         if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
             tracing::warn!("the grace is over with requests still open");
+        }
+        if tokio::time::timeout(settings.http.grace, mail.delivery.stop()).await.is_err() {
+            tracing::warn!("the grace is over with mails under way: they are sent again");
         }
         node.stop().await;
         Ok(())
@@ -99,7 +109,7 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn edge(settings: &Settings) -> prognet_http::Settings {
+fn edge(settings: &Settings, mail: &Mail) -> prognet_http::Settings {
     let (http, auth) = (&settings.http, &settings.auth);
     prognet_http::Settings {
         listen: http.listen,
@@ -118,7 +128,14 @@ fn edge(settings: &Settings) -> prognet_http::Settings {
             refresh_grace: auth.refresh_grace,
             key_rotation: auth.key_rotation,
         },
+        dev_inbox: mail.inbox.clone(),
     }
+}
+
+/// Where the links in mails lead.
+fn site(settings: &Settings, serving: &prognet_http::Serving) -> String {
+    let public = settings.http.public_url.as_ref().map(|url| url.as_str().to_owned());
+    public.unwrap_or_else(|| format!("http://{}", serving.listen))
 }
 
 /// The setup link, in a file only its owner reads; none once the platform has an admin.

@@ -93,6 +93,7 @@ impl World {
             connections_max: 100,
             page_items_max: 100,
             auth: prognet_http::AuthSettings::default(),
+            dev_inbox: None,
         };
         let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();
         let (client, url) = (reqwest::Client::new(), format!("http://{}", serving.listen));

@@ -220,8 +220,18 @@ impl Node {
 
     /// Asks again until the answer is as wanted.
     pub(crate) async fn eventually(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.eventually_in(Duration::from_secs(12), path, wanted).await
+    }
+
+    /// The same, of what takes its time.
+    pub(crate) async fn eventually_in(
+        &self,
+        patience: Duration,
+        path: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = Value::Null;
-        for _ in 0..600 {
+        for _ in 0..patience.as_millis() / 20 {
             last = self.get(path).await.body;
             if wanted(&last) {
                 return last;

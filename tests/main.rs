@@ -20,6 +20,7 @@ mod faults;
 mod harness;
 mod live;
 mod logs;
+mod mail;
 mod overload;
 mod readme;
 mod tidy;

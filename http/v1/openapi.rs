@@ -7,7 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{audit, events, sessions, setup, system, tenants};
+use super::{audit, dev, events, sessions, setup, system, tenants};
 use crate::{keys, live};
 
 /// What any route may answer instead, as `application/problem+json` (RFC 9457).
@@ -79,6 +79,7 @@ pub(crate) enum Problems {
         audit::of_tenant,
         live::socket::open,
         live::sse,
+        dev::messages,
         system::counts,
         system::actor,
         system::release,
@@ -88,6 +89,7 @@ pub(crate) enum Problems {
         (name = "sessions", description = "Signing in, staying signed in, signing out"),
         (name = "tenants", description = "Organizations"),
         (name = "events", description = "What happens: live, read back, and who did it"),
+        (name = "dev", description = "While building on a node: the mails it caught"),
         (name = "system", description = "What runs on a node"),
     ),
     security(("bearer" = [])),

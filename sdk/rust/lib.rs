@@ -5,6 +5,7 @@
 mod audit;
 #[cfg(feature = "client")]
 pub mod client;
+mod dev;
 mod events;
 mod live;
 mod problem;
@@ -14,6 +15,7 @@ mod system;
 mod tenants;
 
 pub use audit::{AuditEntry, AuditPage};
+pub use dev::{DevHeader, DevMessage, DevMessages};
 pub use events::{EventPage, EventView};
 pub use live::{LiveFrame, LiveRequest};
 pub use problem::{FieldError, Problem};
