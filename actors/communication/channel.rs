@@ -3,7 +3,7 @@
 pub mod dev_inbox;
 pub mod dkim;
 pub mod smtp;
-pub(super) mod wire;
+pub(crate) mod wire;
 
 pub use dev_inbox::DevInbox;
 pub use smtp::Smtp;
