@@ -73,8 +73,11 @@ impl Server {
         self.heard.lock().unwrap().clone()
     }
 
-    pub(super) async fn until_heard(&self, to: &str) {
-        until(|| self.heard().iter().any(|mail| mail["to"] == to)).await;
+    /// What it heard for an address, once that is so many times or more: it tells a little later than it answers.
+    pub(super) async fn heard_of(&self, to: &str, times: usize) -> Vec<Value> {
+        let of = || self.heard().into_iter().filter(|mail| mail["to"] == to).collect::<Vec<_>>();
+        until(|| of().len() >= times).await;
+        of()
     }
 }
 
