@@ -12,7 +12,7 @@ use std::{
 };
 
 use prognet_storage::{
-    Journal, Lsn, Name, ReadModel, Snapshots, codec,
+    Home, Journal, Lsn, Name, ReadModel, Snapshots, codec,
     journal::Limit,
     keyring::{self, Keyring},
 };
@@ -374,6 +374,25 @@ impl Node {
     pub fn known_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Unavailable> {
         let secret = self.runtime().keyring.known_secret(name).map_err(no_secret)?;
         Ok(secret.map(|secret| secret.to_vec()))
+    }
+
+    /// Destroys a home's key: whatever was written about it, in whatever copy, is readable no more.
+    ///
+    /// Nothing is written about it again. It takes as long as the keyring is large, and is never undone.
+    ///
+    /// # Errors
+    /// When the keyring could not be written.
+    pub async fn erase(&self, home: Home) -> Result<(), Unavailable> {
+        let keyring = Arc::clone(&self.runtime().keyring);
+        let erase = move || if keyring.is_erased(&home) { Ok(()) } else { keyring.erase(&home) };
+        let erased = tokio::task::spawn_blocking(erase);
+        erased.await.map_err(|_panicked| Unavailable::NotWritten)?.map_err(no_secret)
+    }
+
+    /// Whether a home's key was destroyed.
+    #[must_use]
+    pub fn is_erased(&self, home: &Home) -> bool {
+        self.runtime().keyring.is_erased(home)
     }
 
     /// A keyed hash, for the ids of reservations and the keys of rows.
