@@ -107,6 +107,9 @@ settings! {
         connections_max: usize = "20000";
         /// Bytes of all headers of a request together; more is answered 431.
         header_bytes_max: Bytes = "32KiB";
+        /// The proxies in front, by address or network, such as `10.0.0.0/8, ::1`: what they say in
+        /// `X-Forwarded-For` counts as the client's address. What anybody else says there has no effect.
+        trusted_proxies: Option<String> = "";
         /// How long a stopping node goes on with the requests it has taken.
         grace: Duration = "20s";
     }
@@ -123,6 +126,25 @@ settings! {
         refresh_grace: Duration = "30s";
         /// How long a key signs access tokens before the next one does.
         key_rotation: Duration = "30d";
+        /// How long an address is kept for somebody who signed up and has not opened the mailed link yet.
+        sign_up_life: Duration = "1d";
+        /// How long somebody who deletes their account may change their mind; then it is erased for good.
+        leaving_grace: Duration = "7d";
+        /// The fewest characters of a new password; below 8 it is 8.
+        password_length_min: usize = "12";
+        /// Memory that hashing a password takes. Less than the default is not taken; hashes of another cost are
+        /// renewed when their person signs in.
+        password_memory: Bytes = "19MiB";
+        /// Passes over that memory. Less than the default is not taken.
+        password_passes: usize = "2";
+        /// The time in which the wrong passwords that count below are forgotten, evenly.
+        guess_window: Duration = "15m";
+        /// Wrong passwords of one account from one network (or one known device) before each further one waits.
+        guesses_per_account_and_network: usize = "10";
+        /// Wrong passwords of one account from everywhere; known devices neither count nor wait.
+        guesses_per_account: usize = "100";
+        /// Wrong passwords from one network, whatever the account.
+        guesses_per_network: usize = "100";
     }
     /// What a node says of itself, on standard error.
     log: Log {

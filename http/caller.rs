@@ -9,7 +9,7 @@ use prognet_actors::{
 };
 use prognet_supervisor::Asking;
 
-use crate::{Edge, problem::Problem, request, tokens::Claims};
+use crate::{Edge, peer::Peer, problem::Problem, request, tokens::Claims};
 
 /// A proven caller.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(crate) struct Caller {
     principal: Principal,
     claims: Claims,
     asking: Asking,
+    peer: Peer,
 }
 
 /// The right to ask something of a tenant or of the platform: made by [`Caller::may`] and nowhere else.
@@ -70,6 +71,11 @@ impl Caller {
     pub(crate) const fn claims(&self) -> &Claims {
         &self.claims
     }
+
+    /// Where it asks from.
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
+    }
 }
 
 /// A denial as the caller sees it: what is not theirs does not exist.
@@ -84,12 +90,18 @@ pub(crate) fn denied(denied: Denied) -> Problem {
 #[derive(Debug)]
 pub(crate) struct Stranger {
     asking: Asking,
+    peer: Peer,
 }
 
 impl Stranger {
     /// What goes with its commands.
     pub(crate) const fn asking(&self) -> &Asking {
         &self.asking
+    }
+
+    /// Where they ask from.
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// See [`Scope::created_id`].
@@ -111,7 +123,8 @@ impl FromRequest for Caller {
             let token = bearer(&request).ok_or_else(Problem::unauthorized)?;
             let admitted = edge.gate.admit(&edge, token).await?;
             let asking = asking(&request, &edge, admitted.principal.account)?;
-            Ok(Self { principal: admitted.principal, claims: admitted.claims, asking })
+            let peer = Peer::of(&request, &edge);
+            Ok(Self { principal: admitted.principal, claims: admitted.claims, asking, peer })
         })
     }
 }
@@ -121,8 +134,11 @@ impl FromRequest for Stranger {
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let asking = edge(request).and_then(|edge| asking(request, &edge, AccountId::new(0)));
-        std::future::ready(asking.map(|asking| Self { asking }))
+        let stranger = edge(request).and_then(|edge| {
+            let asking = asking(request, &edge, AccountId::new(0))?;
+            Ok(Self { asking, peer: Peer::of(request, &edge) })
+        });
+        std::future::ready(stranger)
     }
 }
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use prognet_actors::{
-    auth::{Session, access::Principal},
+    auth::{Credential, Session, access::Principal},
     ids::{AccountId, SessionId, TenantId},
     tenancy::{
         Tenant,
@@ -99,6 +99,11 @@ impl Gate {
         self.people.forget(&(account, session));
     }
 
+    /// What was remembered of all sessions of an account is asked anew.
+    pub(crate) fn forget_account(&self, account: AccountId) {
+        self.people.forget_all(|(known, _)| *known == account);
+    }
+
     /// What was remembered of a tenant is asked anew.
     pub(crate) fn forget_tenant(&self, tenant: TenantId) {
         self.tenants.forget(&tenant);
@@ -112,7 +117,10 @@ impl Gate {
                 let asking = asking(edge);
                 let session = edge.node.read(&asking, Session::at(claims.sub, claims.sid)).await?;
                 let account = edge.node.read(&asking, Account::at(claims.sub)).await?;
-                let is_live = session.is_some_and(|session| session.ended.is_none());
+                let credential = edge.node.read(&asking, Credential::at(claims.sub)).await?;
+                let is_live = session.is_some_and(|session| {
+                    session.ended.is_none() && credential.carries(claims.sid, session.epoch)
+                });
                 let active = account.filter(|account| is_live && account.status == account::Status::Active);
                 let person =
                     active.map(|account| Person { is_platform_admin: account.is_platform_admin }).ok_or(Gone);

@@ -10,9 +10,11 @@ mod live;
 mod management;
 mod pages;
 mod passwords;
+mod peer;
 mod problem;
 mod request;
 mod setup;
+mod throttle;
 mod tokens;
 mod traffic;
 mod v1;
@@ -29,6 +31,9 @@ use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::watch;
 
+pub use passwords::HashCost;
+pub use peer::Proxies;
+pub use throttle::ThrottleSettings;
 pub use v1::sessions::AuthSettings;
 
 /// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
@@ -59,6 +64,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// Items of a page.
     pub page_items_max: usize,
+    /// Proxies whose word about their clients counts.
+    pub proxies: Proxies,
     /// How long tokens and sessions last.
     pub auth: AuthSettings,
 }
@@ -73,6 +80,7 @@ pub(crate) struct Edge {
     pub(crate) keys: keys::Keys,
     pub(crate) gate: gate::Gate,
     pub(crate) passwords: passwords::Passwords,
+    pub(crate) throttle: throttle::Throttle,
     pub(crate) setup: setup::SetupLink,
     /// Told to whoever holds a stream open, when the node stops.
     pub(crate) closing: watch::Sender<bool>,
@@ -140,8 +148,9 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         issuer,
         keys: keys::Keys::default(),
         gate: gate::Gate::default(),
-        passwords: passwords::Passwords::new(node)
+        passwords: passwords::Passwords::new(node, settings.auth.hash_cost, settings.auth.password_rules)
             .map_err(|error| BindError::Passwords(error.to_string()))?,
+        throttle: throttle::Throttle::new(settings.auth.throttle),
         setup: setup::SetupLink::default(),
         closing: watch::Sender::new(false),
         traffic: traffic::Traffic::default(),

@@ -1,12 +1,14 @@
-//! Every failure becomes one RFC 9457 answer, here.
+//! Every failure becomes one RFC 9457 answer, here; what people meet, in `problem/people.rs`.
+
+mod people;
 
 use std::{convert::Infallible, fmt};
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header, web};
 use prognet_actors::{
-    auth::{credential, session},
+    auth::session,
     tenancy::{found_tenant, tenant},
-    users::{account, set_up},
+    users::set_up,
     values::Invalid,
 };
 use prognet_sdk::{FieldError, Problem as Wire};
@@ -24,7 +26,15 @@ macro_rules! pages {
 }
 
 pages![
+    "account/email-changed-lately",
+    "account/leaving",
+    "account/link",
+    "account/not-leaving",
+    "account/password",
+    "account/runs-platform",
+    "account/status",
     "account/unknown",
+    "account/wrong-password",
     "actor/not-quarantined",
     "auth/forbidden",
     "auth/token",
@@ -44,6 +54,7 @@ pages![
     "session/credentials",
     "session/ended",
     "session/reused",
+    "session/slow-down",
     "session/unknown",
     "setup/done",
     "setup/email-taken",
@@ -372,23 +383,6 @@ impl From<session::Rejection> for Problem {
     }
 }
 
-impl From<account::Rejection> for Problem {
-    fn from(rejection: account::Rejection) -> Self {
-        match rejection {
-            account::Rejection::Unknown => {
-                Self::new(StatusCode::NOT_FOUND, "account/unknown", "There is no such account")
-            }
-            account::Rejection::AlreadyRegistered => Self::key_reused(),
-        }
-    }
-}
-
-impl From<credential::Rejection> for Problem {
-    fn from(credential::Rejection::AlreadyExists: credential::Rejection) -> Self {
-        Self::key_reused()
-    }
-}
-
 impl From<set_up::Rejection> for Problem {
     fn from(set_up::Rejection::AlreadyDone: set_up::Rejection) -> Self {
         Self::new(StatusCode::CONFLICT, "setup/done", "The platform has its first admin")
@@ -435,7 +429,8 @@ mod tests {
     #[test]
     fn every_code_has_a_page_and_every_page_a_code() {
         let code = include_str!("problem.rs").split_once("/// A failure on its way out.").unwrap().1;
-        let sources = [code, include_str!("v1/setup.rs"), include_str!("v1/sessions.rs")].concat();
+        let people = include_str!("problem/people.rs");
+        let sources = [code, people, include_str!("v1/setup.rs"), include_str!("v1/sessions.rs")].concat();
         let mut codes: Vec<_> = sources
             .split('"')
             .filter(|text| PAGES.iter().any(|(known, _)| known == text) || is_code(text))

@@ -131,3 +131,67 @@ impl Refreshing {
         is_ours.then_some(refreshing)
     }
 }
+
+/// A device that its person signed in on before: whoever shows it is not slowed down by strangers' guesses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Device {
+    account: AccountId,
+    id: u128,
+}
+
+impl Device {
+    /// Makes a device known to secret scanners.
+    const PREFIX: &'static str = "pdv_";
+
+    /// A device nobody has shown yet.
+    pub(crate) fn fresh(account: AccountId, node: &Node) -> Self {
+        Self { account, id: node.clock().fresh_id() }
+    }
+
+    /// Its id, if it is one of the account's.
+    pub(crate) fn of(self, account: AccountId) -> Option<u128> {
+        (self.account == account).then_some(self.id)
+    }
+
+    /// The token: the account, the device, and the proof that this platform made it.
+    pub(crate) fn token(self, node: &Node) -> String {
+        let named = [self.account.number().to_be_bytes(), self.id.to_be_bytes()].concat();
+        let proof = node.hash("device-token", &named).to_be_bytes();
+        format!("{}{}", Self::PREFIX, BASE64_URL_SAFE_NO_PAD.encode([&named[..], &proof].concat()))
+    }
+
+    /// The way back; none if this platform did not make it.
+    pub(crate) fn parse(token: &str, node: &Node) -> Option<Self> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token.strip_prefix(Self::PREFIX)?).ok()?;
+        let (named, proof) = bytes.split_first_chunk::<32>()?;
+        let (account, id) = named.split_first_chunk::<16>()?;
+        let expected = node.hash("device-token", named).to_be_bytes();
+        let is_ours = node.hash("compare", proof) == node.hash("compare", &expected);
+        let id = u128::from_be_bytes(id.try_into().ok()?);
+        is_ours.then_some(Self { account: AccountId::new(u128::from_be_bytes(*account)), id })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prognet_supervisor::testing::World;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_device_is_known_by_its_own_account_alone_and_nobody_makes_one_up() {
+        let world = World::new(prognet_actors::services).await;
+        let (mine, other) = (AccountId::new(1), AccountId::new(2));
+        let device = Device::fresh(mine, &world.node);
+        let token = device.token(&world.node);
+
+        assert_eq!(Device::parse(&token, &world.node), Some(device));
+        assert_eq!((device.of(mine).is_some(), device.of(other)), (true, None));
+        let mut forged = token.clone().into_bytes();
+        forged[10] = if forged[10] == b'A' { b'B' } else { b'A' };
+        for bad in [String::from_utf8(forged).unwrap(), format!("{token}A"), "pdv_".to_owned(), String::new()]
+        {
+            assert_eq!(Device::parse(&bad, &world.node), None, "{bad}");
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! THE table of routes.
 
+mod accounts;
 mod audit;
 mod events;
+mod me;
 pub(crate) mod openapi;
+mod people;
 pub(crate) mod sessions;
 mod setup;
 mod system;
@@ -41,7 +44,24 @@ routes! {
     "/v1/sessions" => { post sessions::sign_in }
     "/v1/sessions/refresh" => { post sessions::refresh }
     "/v1/sessions/{session}" => { delete sessions::end }
-    "/v1/me" => { get sessions::me }
+    "/v1/me" => { get sessions::me, delete me::delete }
+    "/v1/me/email" => { post me::change_email }
+    "/v1/me/activity" => { get me::activity }
+    "/v1/me/export" => { get me::export }
+    "/v1/me/password" => { post me::change_password }
+    "/v1/me/sessions" => { get me::sessions, delete me::end_others }
+    "/v1/accounts" => { get people::find, post accounts::sign_up }
+    "/v1/accounts/verify" => { post accounts::verify }
+    "/v1/accounts/forgot" => { post accounts::forgot }
+    "/v1/accounts/reset" => { post accounts::reset }
+    "/v1/accounts/confirm-email" => { post accounts::confirm_email }
+    "/v1/accounts/undo-email" => { post accounts::undo_email }
+    "/v1/accounts/stay" => { post accounts::stay }
+    "/v1/accounts/{account}" => { get people::read }
+    "/v1/accounts/{account}/disable" => { post people::disable }
+    "/v1/accounts/{account}/enable" => { post people::enable }
+    "/v1/accounts/{account}/sessions" => { delete people::end_sessions }
+    "/v1/accounts/{account}/activity" => { get people::activity }
     "/v1/tenants" => { get tenants::list, post tenants::create }
     "/v1/tenants/{tenant}" => { get tenants::read, patch tenants::rename }
     "/v1/tenants/{tenant}/suspend" => { post tenants::suspend }

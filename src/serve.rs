@@ -3,8 +3,9 @@
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use anyhow::Context;
+use prognet_actors::values::password::Rules;
 use prognet_config::Settings;
-use prognet_http::AuthSettings;
+use prognet_http::{AuthSettings, HashCost, Proxies, ThrottleSettings};
 use prognet_storage::{
     Lsn,
     embedded::{EmbeddedJournal, SledTier},
@@ -24,7 +25,7 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     runtime.block_on(async {
         let node =
             Node::start(parts, prognet_actors::services()).await.context("failed to start the node")?;
-        let serving = prognet_http::bind(&edge(&settings), &node).await?;
+        let serving = prognet_http::bind(&edge(&settings)?, &node).await?;
         keep_setup_link(&settings.storage.data, serving.setup_link.as_deref())?;
         tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
         announce(&serving);
@@ -99,9 +100,20 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn edge(settings: &Settings) -> prognet_http::Settings {
-    let (http, auth) = (&settings.http, &settings.auth);
-    prognet_http::Settings {
+/// The proxies that are trusted.
+///
+/// # Errors
+/// When the list is none.
+pub(crate) fn proxies(settings: &Settings) -> Result<Proxies, prognet_config::Error> {
+    let list = settings.http.trusted_proxies.as_deref().unwrap_or_default();
+    Proxies::parse(list).ok_or_else(|| {
+        settings.refuse("http.trusted_proxies", "addresses and networks, such as 10.0.0.0/8, ::1")
+    })
+}
+
+fn edge(settings: &Settings) -> anyhow::Result<prognet_http::Settings> {
+    let http = &settings.http;
+    Ok(prognet_http::Settings {
         listen: http.listen,
         management: http.management,
         body_bytes_max: http.body_bytes_max.in_memory(),
@@ -110,13 +122,33 @@ fn edge(settings: &Settings) -> prognet_http::Settings {
         in_flight_max: http.in_flight_max,
         connections_max: http.connections_max,
         page_items_max: http.page_items_max,
-        auth: AuthSettings {
-            issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),
-            access_lasts: auth.access_token_life,
-            refresh_idle: auth.refresh_idle,
-            refresh_lasts: auth.refresh_life,
-            refresh_grace: auth.refresh_grace,
-            key_rotation: auth.key_rotation,
+        proxies: proxies(settings)?,
+        auth: auth(settings),
+    })
+}
+
+fn auth(settings: &Settings) -> AuthSettings {
+    let (http, auth) = (&settings.http, &settings.auth);
+    let few = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    AuthSettings {
+        issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),
+        access_lasts: auth.access_token_life,
+        refresh_idle: auth.refresh_idle,
+        refresh_lasts: auth.refresh_life,
+        refresh_grace: auth.refresh_grace,
+        key_rotation: auth.key_rotation,
+        leaving_grace: auth.leaving_grace,
+        sign_up_lasts: auth.sign_up_life,
+        password_rules: Rules { shortest: auth.password_length_min },
+        hash_cost: HashCost {
+            memory_kib: few(auth.password_memory.in_memory() / 1024),
+            passes: few(auth.password_passes),
+        },
+        throttle: ThrottleSettings {
+            window: auth.guess_window,
+            per_account_and_network: few(auth.guesses_per_account_and_network),
+            per_account: few(auth.guesses_per_account),
+            per_network: few(auth.guesses_per_network),
         },
     }
 }

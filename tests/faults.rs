@@ -92,6 +92,7 @@ impl World {
             in_flight_max: 100,
             connections_max: 100,
             page_items_max: 100,
+            proxies: prognet_http::Proxies::default(),
             auth: prognet_http::AuthSettings::default(),
         };
         let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();

@@ -17,6 +17,7 @@ mod disk;
 mod durability;
 mod edge;
 mod faults;
+mod guesses;
 mod harness;
 mod live;
 mod logs;

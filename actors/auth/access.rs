@@ -23,6 +23,8 @@ pub enum Right {
     WatchPlatform,
     /// Look into running entities, and release them.
     InspectActors,
+    /// Look people up, see what they did, keep them out and let them in again.
+    LookAfterPeople,
 }
 
 /// A proven caller.
@@ -69,7 +71,8 @@ fn of_owner(right: Right) -> Result<(), Denied> {
         | Right::ListTenants
         | Right::SuspendTenant
         | Right::WatchPlatform
-        | Right::InspectActors => Err(Denied::Forbidden),
+        | Right::InspectActors
+        | Right::LookAfterPeople => Err(Denied::Forbidden),
     }
 }
 

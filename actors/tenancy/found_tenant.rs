@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_taken_slug_ends_it() {
         let failed = given::<FoundTenant>([Event::Started(plan())])
-            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken))
+            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken { by: 2 }))
             .then([Event::Failed { failure: Failure::SlugTaken }]);
         assert_eq!(failed.state.reply(), View::Failed(Failure::SlugTaken));
     }

@@ -7,9 +7,10 @@ use actix_web::{
 use prognet_actors::{
     auth::access::Right,
     events::{Audit, audit::Row},
-    ids::{AccountId, TenantId},
+    ids::{AccountId, SessionId, TenantId},
 };
 use prognet_sdk::{AuditEntry, AuditPage};
+use prognet_supervisor::Home;
 
 use super::{Problems, events::After, tenants::id};
 use crate::{Edge, caller::Caller, cursor, input::Query, problem::Problem};
@@ -25,21 +26,34 @@ pub(crate) async fn of_tenant(
 ) -> Result<HttpResponse, Problem> {
     let tenant = id(&tenant)?;
     caller.may(Right::ReadAudit, tenant)?;
-    let list = format!("audit/{tenant}");
-    let limit = page.limit(&edge);
+    let page = of_home(tenant.home(), &tenant.to_string(), &page, &edge).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// Entries of the audit trail of a home, which is `named`, oldest first.
+pub(crate) async fn of_home(
+    home: Home,
+    named: &str,
+    page: &After,
+    edge: &Edge,
+) -> Result<AuditPage, Problem> {
+    let list = format!("audit/{named}");
+    let limit = page.limit(edge);
     let after =
         page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
-    let prefix = Audit::prefix(tenant.home());
-    let rows = edge.node.rows::<Audit, Row>(&prefix, after.as_deref(), limit + 1).await?;
+    let rows = edge.node.rows::<Audit, Row>(&Audit::prefix(home), after.as_deref(), limit + 1).await?;
     let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, &list, key));
     let data = rows.iter().take(limit).map(|(_, row)| entry(row)).collect();
-    Ok(HttpResponse::Ok().json(AuditPage { data, next }))
+    Ok(AuditPage { data, next })
 }
 
 fn entry(row: &Row) -> AuditEntry {
     let subject = match row.kind.as_str() {
         "tenant" => TenantId::new(row.id).to_string(),
-        "account" => AccountId::new(row.id).to_string(),
+        "account" | "credential" | "sign_up" | "change_email" | "leaving" => {
+            AccountId::new(row.id).to_string()
+        }
+        "session" => SessionId::new(row.id).to_string(),
         kind => format!("{kind}/{:032x}", row.id),
     };
     AuditEntry {

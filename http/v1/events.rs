@@ -31,6 +31,14 @@ pub(crate) struct After {
 }
 
 impl After {
+    /// The first page, as long as it may be.
+    pub(crate) const FIRST: Self = Self { after: None, limit: Some(usize::MAX) };
+
+    /// The page after another, as long as it may be.
+    pub(crate) const fn behind(next: String) -> Self {
+        Self { after: Some(next), limit: Some(usize::MAX) }
+    }
+
     /// How many items the page may have.
     pub(crate) fn limit(&self, edge: &Edge) -> usize {
         self.limit.unwrap_or(50).clamp(1, edge.settings.page_items_max)

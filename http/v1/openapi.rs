@@ -7,7 +7,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{audit, events, sessions, setup, system, tenants};
+use super::{accounts, audit, events, me, people, sessions, setup, system, tenants};
 use crate::{keys, live};
 
 /// What any route may answer instead, as `application/problem+json` (RFC 9457).
@@ -68,6 +68,26 @@ pub(crate) enum Problems {
         sessions::refresh,
         sessions::end,
         sessions::me,
+        me::change_password,
+        me::sessions,
+        me::end_others,
+        accounts::sign_up,
+        accounts::verify,
+        accounts::forgot,
+        accounts::reset,
+        accounts::confirm_email,
+        accounts::undo_email,
+        accounts::stay,
+        me::change_email,
+        me::delete,
+        me::activity,
+        me::export,
+        people::find,
+        people::read,
+        people::disable,
+        people::enable,
+        people::end_sessions,
+        people::activity,
         keys::jwks,
         tenants::create,
         tenants::list,
@@ -86,6 +106,8 @@ pub(crate) enum Problems {
     tags(
         (name = "setup", description = "The first admin"),
         (name = "sessions", description = "Signing in, staying signed in, signing out"),
+        (name = "accounts", description = "Signing up, mailed links, forgotten passwords; and people, for platform admins"),
+        (name = "me", description = "What is the caller's own"),
         (name = "tenants", description = "Organizations"),
         (name = "events", description = "What happens: live, read back, and who did it"),
         (name = "system", description = "What runs on a node"),

@@ -4,12 +4,13 @@ use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use minijinja::context;
 use prognet_actors::{
     auth::{Credential, credential},
+    communication::message::Language,
     ids::AccountId,
     users::{
         Account, SetUp, account,
         set_up::{self, Plan, View},
     },
-    values::{Email, Password, PersonName},
+    values::{Email, PersonName},
 };
 use prognet_sdk::{SetUp as Wanted, SetUpDone};
 use prognet_supervisor::{Asking, Refused};
@@ -39,7 +40,6 @@ pub(crate) async fn set_up(
 async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<AccountId, Problem> {
     let email = Email::parse(&wanted.email).map_err(invalid("email"))?;
     let name = PersonName::parse(&wanted.name).map_err(invalid("name"))?;
-    let password = Password::parse(&wanted.password).map_err(invalid("password"))?;
     let asking = *stranger.asking();
     // Whoever has the link makes the same account: who is late leaves nothing behind.
     let id = edge.node.hash("setup-account", wanted.token.as_bytes());
@@ -52,10 +52,11 @@ async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<
         View::Open | View::Running | View::Done(_) => return Err(Problem::setup_token()),
     }
     let salt = edge.node.hash("password-salt", &id.to_be_bytes());
-    let password = edge.passwords.hash(password, salt).await?;
+    let about = vec![email.to_string(), name.to_string()];
+    let password = edge.passwords.new_hash("password", wanted.password, about, salt).await?;
     let plain = Asking { key: None, ..asking };
     let email_reservation = edge.node.hash("email", email.key().as_bytes());
-    let register = account::Command::Register { email, name };
+    let register = account::Command::Register { email, name, language: Language::default() };
     let create = credential::Command::Create { password };
     match edge.node.ask(&plain, Account::at(account), register).await {
         Err(Refused::Rejected(_)) => return Err(done()),

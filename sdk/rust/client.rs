@@ -6,11 +6,12 @@
 //!
 //! let client = Client::new("http://127.0.0.1:8080")?;
 //! let (email, password) = ("ada@example.org".to_owned(), "correct horse battery".to_owned());
-//! client.sign_in(&SignIn { email, password, tenant: None }).await?;
+//! client.sign_in(&SignIn { email, password, tenant: None, device: None }).await?;
 //! let acme = client.create_tenant(&CreateTenant { name: "Acme".to_owned(), slug: "acme".to_owned() }).await?;
 //! # Ok(()) }
 //! ```
 
+mod accounts;
 mod events;
 mod live;
 mod retry;

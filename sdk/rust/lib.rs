@@ -2,6 +2,7 @@
 //!
 //! With the feature `client` there is a client that speaks them.
 
+mod accounts;
 mod audit;
 #[cfg(feature = "client")]
 pub mod client;
@@ -13,11 +14,15 @@ mod setup;
 mod system;
 mod tenants;
 
+pub use accounts::{
+    Accepted, AccountExport, AccountLeaving, AccountList, AccountView, ChangeEmail, DeleteAccount,
+    ForgotPassword, KeepAccount, ResetPassword, SignUp, VerifyAddress,
+};
 pub use audit::{AuditEntry, AuditPage};
 pub use events::{EventPage, EventView};
 pub use live::{LiveFrame, LiveRequest};
 pub use problem::{FieldError, Problem};
-pub use sessions::{Me, Refresh, SignIn, Tokens};
+pub use sessions::{ChangePassword, Me, Refresh, SessionPage, SessionView, SignIn, Tokens};
 pub use setup::{SetUp, SetUpDone};
 pub use system::{ActorCount, ActorCounts, ActorView};
 pub use tenants::{
