@@ -114,6 +114,10 @@ id!(
     /// A sign-in.
     SessionId, "ses_"
 );
+id!(
+    /// An address asked into a tenant.
+    InvitationId, "inv_"
+);
 
 impl TenantId {
     /// The home of everything of the tenant.

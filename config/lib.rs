@@ -9,6 +9,6 @@ mod sources;
 mod value;
 
 pub use secret::Secret;
-pub use sections::{Auth, Entities, Http, Key, Log, Settings, Storage};
+pub use sections::{Auth, Entities, Http, Key, Log, Settings, Storage, Tenancy};
 pub use sources::{Error, Mistake, Origin, Sources};
 pub use value::{Bytes, LogFormat, PublicUrl, Value};

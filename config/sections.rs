@@ -146,6 +146,16 @@ settings! {
         /// Wrong passwords from one network, whatever the account.
         guesses_per_network: usize = "100";
     }
+    /// How many tenants there may be, and how people come in.
+    tenancy: Tenancy {
+        /// Tenants one person may have founded and still own; platform admins found as many as they like.
+        per_account_max: usize = "10";
+        /// Invitations of one tenant that nobody has answered yet; one more is refused, so that nobody sends
+        /// mail to the world through a tenant.
+        invitations_open_max: usize = "200";
+        /// How long an invitation waits for an answer.
+        invitation_life: Duration = "7d";
+    }
     /// What a node says of itself, on standard error.
     log: Log {
         /// What is logged, e.g. `info,prognet=debug` (tracing-subscriber's EnvFilter).

@@ -4,8 +4,9 @@ use std::{future::Future, pin::Pin};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use prognet_actors::{
-    auth::access::{Denied, Principal, Right, may},
+    auth::access::{Authority, Denied, Principal, Right, may},
     ids::{AccountId, TenantId},
+    tenancy::Permissions,
 };
 use prognet_supervisor::Asking;
 
@@ -57,6 +58,11 @@ impl Caller {
     fn scope(&self, right: Right, on: Option<TenantId>) -> Result<Scope, Problem> {
         may(&self.principal, right, on).map_err(denied)?;
         Ok(self.own())
+    }
+
+    /// Its say over others in a tenant that defines its own role as `custom`.
+    pub(crate) const fn authority(&self, custom: Option<Permissions>) -> Authority {
+        Authority::of(&self.principal, custom)
     }
 
     /// The account it acts for.

@@ -6,11 +6,13 @@ mod gate;
 mod input;
 mod kept;
 mod keys;
+mod list;
 mod live;
 mod management;
 mod pages;
 mod passwords;
 mod peer;
+mod place;
 mod problem;
 mod request;
 mod setup;
@@ -34,7 +36,7 @@ use tokio::sync::watch;
 pub use passwords::HashCost;
 pub use peer::Proxies;
 pub use throttle::ThrottleSettings;
-pub use v1::sessions::AuthSettings;
+pub use v1::{sessions::AuthSettings, tenants::TenancySettings};
 
 /// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
 /// so that it is they who close and no request is lost in between.
@@ -68,6 +70,8 @@ pub struct Settings {
     pub proxies: Proxies,
     /// How long tokens and sessions last.
     pub auth: AuthSettings,
+    /// How many tenants there may be, and how people come in.
+    pub tenancy: TenancySettings,
 }
 
 /// What handlers share.

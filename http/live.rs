@@ -11,8 +11,8 @@ use actix_web::{
 };
 use futures_util::{StreamExt, stream};
 use prognet_actors::{
-    auth::access::{Principal, Right, may},
-    ids::{AccountId, TenantId},
+    auth::access::{Denied, Principal, Right, may},
+    ids::{AccountId, InvitationId, TenantId},
 };
 use prognet_sdk::EventView;
 use prognet_supervisor::{Frame, HomeKind, Position, Published, Subscription, Timestamp, Topic};
@@ -111,6 +111,7 @@ impl Watching {
                 frame = self.subscription.next() => return Some(text(&self.edge, self.topic, &frame?)),
                 _ = self.look.tick() => {
                     let look = stands(&self.edge, &self.standing.claims).await;
+                    let look = look.and_then(|who| may_watch(self.topic, &who));
                     if let Err(problem) = self.standing.after(look, &self.edge) {
                         self.is_over = true;
                         let problem = serde_json::to_string(&problem.wire()).unwrap_or_default();
@@ -167,25 +168,33 @@ impl Standing {
 }
 
 /// Whether whoever holds a stream open may still do so.
-pub(crate) async fn stands(edge: &Edge, claims: &Claims) -> Result<(), Problem> {
+pub(crate) async fn stands(edge: &Edge, claims: &Claims) -> Result<Principal, Problem> {
     if edge.node.clock().now() >= claims.until() {
         return Err(Problem::unauthorized());
     }
-    edge.gate.stands(edge, claims).await.map(|_| ())
+    edge.gate.stands(edge, claims).await
+}
+
+/// Whether a caller may watch a topic: asked when it is opened, and again as rights change.
+pub(crate) fn may_watch(topic: Topic, who: &Principal) -> Result<(), Problem> {
+    match topic {
+        Topic::System => may(who, Right::WatchPlatform, None).map_err(denied),
+        Topic::Home(home) => match home.kind {
+            HomeKind::Tenant => may(who, Right::ReadEvents, Some(TenantId::new(home.id))).map_err(denied),
+            HomeKind::Account if home == who.account.home() => Ok(()),
+            HomeKind::Account | HomeKind::Platform => Err(denied(Denied::Hidden)),
+        },
+    }
 }
 
 /// `system`, `tenant:ten_...` or `account:acc_...`, if the caller may watch it.
 pub(crate) fn topic(text: &str, who: &Principal) -> Result<Topic, Problem> {
     const VALID: &str = "`system`, `tenant:` and a tenant's id, or `account:` and the caller's own id";
     let invalid = || Problem::field("topic", VALID);
-    match text.split_once(':') {
-        None if text == "system" => {
-            may(who, Right::WatchPlatform, None).map_err(denied)?;
-            Ok(Topic::System)
-        }
+    let topic = match text.split_once(':') {
+        None if text == "system" => Ok(Topic::System),
         Some(("tenant", id)) => {
             let tenant: TenantId = id.parse().map_err(|_not_an_id| invalid())?;
-            may(who, Right::ReadEvents, Some(tenant)).map_err(denied)?;
             Ok(Topic::Home(tenant.home()))
         }
         Some(("account", id)) => {
@@ -193,7 +202,9 @@ pub(crate) fn topic(text: &str, who: &Principal) -> Result<Topic, Problem> {
             if account == who.account { Ok(Topic::Home(account.home())) } else { Err(invalid()) }
         }
         Some(_) | None => Err(invalid()),
-    }
+    }?;
+    may_watch(topic, who)?;
+    Ok(topic)
 }
 
 /// Cursors are signed for their topic: one of a tenant opens no other.
@@ -228,9 +239,11 @@ pub(crate) fn cursor_at(edge: &Edge, topic: Topic, position: &Position) -> Strin
 /// An event as clients see it.
 pub(crate) fn view(edge: &Edge, topic: Topic, event: &Published) -> EventView {
     let id = match event.home.kind {
-        HomeKind::Tenant => TenantId::new(event.id).to_string(),
+        HomeKind::Tenant if event.kind.starts_with("tenant.") => TenantId::new(event.id).to_string(),
+        HomeKind::Tenant if event.kind.starts_with("membership.") => AccountId::new(event.id).to_string(),
+        HomeKind::Tenant if event.kind.starts_with("invitation.") => InvitationId::new(event.id).to_string(),
         HomeKind::Account if event.kind.starts_with("account.") => AccountId::new(event.id).to_string(),
-        HomeKind::Account | HomeKind::Platform => format!("{:032x}", event.id),
+        HomeKind::Tenant | HomeKind::Account | HomeKind::Platform => format!("{:032x}", event.id),
     };
     EventView {
         cursor: cursor_at(edge, topic, &event.position),

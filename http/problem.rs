@@ -1,16 +1,12 @@
 //! Every failure becomes one RFC 9457 answer, here; what people meet, in `problem/people.rs`.
 
 mod people;
+mod tenancy;
 
 use std::{convert::Infallible, fmt};
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header, web};
-use prognet_actors::{
-    auth::session,
-    tenancy::{found_tenant, tenant},
-    users::set_up,
-    values::Invalid,
-};
+use prognet_actors::{auth::session, tenancy::tenant, users::set_up, values::Invalid};
 use prognet_sdk::{FieldError, Problem as Wire};
 use prognet_supervisor::{Refused, Timestamp, Unavailable};
 
@@ -38,6 +34,16 @@ pages![
     "actor/not-quarantined",
     "auth/forbidden",
     "auth/token",
+    "invitation/open",
+    "invitation/other-address",
+    "invitation/over",
+    "invitation/too-many",
+    "invitation/unknown",
+    "member/changing",
+    "member/not-suspended",
+    "member/removed",
+    "member/suspended",
+    "member/unknown",
     "node/fault",
     "node/overloaded",
     "node/unavailable",
@@ -50,6 +56,7 @@ pages![
     "request/poison",
     "request/too-large",
     "request/too-slow",
+    "role/undefined",
     "session/already-open",
     "session/credentials",
     "session/ended",
@@ -62,9 +69,12 @@ pages![
     "tenant/already-exists",
     "tenant/already-suspended",
     "tenant/founding-timed-out",
+    "tenant/last-owner",
     "tenant/not-suspended",
     "tenant/slug-taken",
     "tenant/suspended",
+    "tenant/too-many",
+    "tenant/too-many-owners",
     "tenant/unknown",
     "tenant/until-in-the-past",
     "tenant/version-mismatch",
@@ -358,21 +368,6 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
     }
 }
 
-impl From<tenant::Rejection> for Problem {
-    fn from(rejection: tenant::Rejection) -> Self {
-        use tenant::Rejection;
-        let (status, code) = match rejection {
-            Rejection::Unknown => (StatusCode::NOT_FOUND, "tenant/unknown"),
-            Rejection::AlreadyExists => (StatusCode::CONFLICT, "tenant/already-exists"),
-            Rejection::AlreadySuspended { .. } => (StatusCode::CONFLICT, "tenant/already-suspended"),
-            Rejection::NotSuspended => (StatusCode::CONFLICT, "tenant/not-suspended"),
-            Rejection::VersionMismatch { .. } => (StatusCode::PRECONDITION_FAILED, "tenant/version-mismatch"),
-            Rejection::UntilInThePast => (StatusCode::BAD_REQUEST, "tenant/until-in-the-past"),
-        };
-        Self::new(status, code, "The tenant says no").detail(rejection)
-    }
-}
-
 impl From<session::Rejection> for Problem {
     fn from(rejection: session::Rejection) -> Self {
         let (status, code) = match rejection {
@@ -396,27 +391,6 @@ impl From<Infallible> for Problem {
     }
 }
 
-impl From<found_tenant::Rejection> for Problem {
-    fn from(found_tenant::Rejection::AnotherPlan: found_tenant::Rejection) -> Self {
-        Self::key_reused()
-    }
-}
-
-impl From<found_tenant::Failure> for Problem {
-    fn from(failure: found_tenant::Failure) -> Self {
-        match failure {
-            found_tenant::Failure::SlugTaken => {
-                Self::new(StatusCode::CONFLICT, "tenant/slug-taken", "Another tenant has this slug")
-            }
-            found_tenant::Failure::TimedOut => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "tenant/founding-timed-out",
-                "The founding took too long",
-            ),
-        }
-    }
-}
-
 /// What is wrong with a field, by the field's own rule.
 pub(crate) fn invalid(field: &'static str) -> impl Fn(Invalid) -> Problem {
     move |invalid| Problem::field(field, invalid)
@@ -429,8 +403,14 @@ mod tests {
     #[test]
     fn every_code_has_a_page_and_every_page_a_code() {
         let code = include_str!("problem.rs").split_once("/// A failure on its way out.").unwrap().1;
-        let people = include_str!("problem/people.rs");
-        let sources = [code, people, include_str!("v1/setup.rs"), include_str!("v1/sessions.rs")].concat();
+        let sources = [
+            code,
+            include_str!("problem/people.rs"),
+            include_str!("problem/tenancy.rs"),
+            include_str!("v1/setup.rs"),
+            include_str!("v1/sessions.rs"),
+        ]
+        .concat();
         let mut codes: Vec<_> = sources
             .split('"')
             .filter(|text| PAGES.iter().any(|(known, _)| known == text) || is_code(text))
@@ -442,8 +422,10 @@ mod tests {
     }
 
     fn is_code(text: &str) -> bool {
-        let areas = ["account/", "actor/", "auth/", "node/", "request/", "session/", "setup/", "tenant/"];
-        areas.iter().any(|area| text.starts_with(area) && text != *area)
+        let area = |code: &str| code.split_once('/').map(|(area, _)| area.to_owned());
+        let is_known = PAGES.iter().any(|(code, _)| area(code) == area(text));
+        is_known
+            && !text.ends_with('/')
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'-'))
     }
 }

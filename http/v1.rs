@@ -3,15 +3,18 @@
 mod accounts;
 mod audit;
 mod events;
+mod invitations;
 mod me;
+mod members;
 pub(crate) mod openapi;
 mod people;
+mod roles;
 pub(crate) mod sessions;
 mod setup;
 mod system;
-mod tenants;
+pub(crate) mod tenants;
 
-use actix_web::web::{self, delete, get, patch, post};
+use actix_web::web::{self, delete, get, patch, post, put};
 
 pub(crate) use openapi::Problems;
 
@@ -48,6 +51,7 @@ routes! {
     "/v1/me/email" => { post me::change_email }
     "/v1/me/activity" => { get me::activity }
     "/v1/me/export" => { get me::export }
+    "/v1/me/tenants" => { get members::own }
     "/v1/me/password" => { post me::change_password }
     "/v1/me/sessions" => { get me::sessions, delete me::end_others }
     "/v1/accounts" => { get people::find, post accounts::sign_up }
@@ -66,8 +70,19 @@ routes! {
     "/v1/tenants/{tenant}" => { get tenants::read, patch tenants::rename }
     "/v1/tenants/{tenant}/suspend" => { post tenants::suspend }
     "/v1/tenants/{tenant}/resume" => { post tenants::resume }
+    "/v1/tenants/{tenant}/members" => { get members::list }
+    "/v1/tenants/{tenant}/members/{account}" => { get members::read, patch members::change, delete members::remove }
+    "/v1/tenants/{tenant}/members/{account}/suspend" => { post members::suspend }
+    "/v1/tenants/{tenant}/members/{account}/resume" => { post members::resume }
+    "/v1/tenants/{tenant}/invitations" => { get invitations::list, post invitations::invite }
+    "/v1/tenants/{tenant}/invitations/{invitation}" => { delete invitations::revoke }
+    "/v1/tenants/{tenant}/roles" => { get roles::list }
+    "/v1/tenants/{tenant}/roles/custom" => { put roles::define }
     "/v1/tenants/{tenant}/events" => { get events::of_tenant }
     "/v1/tenants/{tenant}/audit" => { get audit::of_tenant }
+    "/v1/invitations/look" => { post invitations::look }
+    "/v1/invitations/accept" => { post invitations::accept }
+    "/v1/invitations/decline" => { post invitations::decline }
     "/v1/live" => { get live::socket::open }
     "/v1/live/sse" => { get live::sse }
     "/v1/system/actors" => { get system::counts }

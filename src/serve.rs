@@ -5,7 +5,7 @@ use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path, 
 use anyhow::Context;
 use prognet_actors::values::password::Rules;
 use prognet_config::Settings;
-use prognet_http::{AuthSettings, HashCost, Proxies, ThrottleSettings};
+use prognet_http::{AuthSettings, HashCost, Proxies, TenancySettings, ThrottleSettings};
 use prognet_storage::{
     Lsn,
     embedded::{EmbeddedJournal, SledTier},
@@ -124,6 +124,11 @@ fn edge(settings: &Settings) -> anyhow::Result<prognet_http::Settings> {
         page_items_max: http.page_items_max,
         proxies: proxies(settings)?,
         auth: auth(settings),
+        tenancy: TenancySettings {
+            per_account_max: settings.tenancy.per_account_max,
+            invitations_open_max: settings.tenancy.invitations_open_max,
+            invitation_life: settings.tenancy.invitation_life,
+        },
     })
 }
 

@@ -94,6 +94,7 @@ impl World {
             page_items_max: 100,
             proxies: prognet_http::Proxies::default(),
             auth: prognet_http::AuthSettings::default(),
+            tenancy: prognet_http::TenancySettings::default(),
         };
         let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();
         let (client, url) = (reqwest::Client::new(), format!("http://{}", serving.listen));

@@ -7,7 +7,7 @@ use actix_web::{
 use prognet_actors::{
     auth::access::Right,
     events::{Audit, audit::Row},
-    ids::{AccountId, SessionId, TenantId},
+    ids::{AccountId, InvitationId, SessionId, TenantId},
 };
 use prognet_sdk::{AuditEntry, AuditPage};
 use prognet_supervisor::Home;
@@ -50,10 +50,11 @@ pub(crate) async fn of_home(
 fn entry(row: &Row) -> AuditEntry {
     let subject = match row.kind.as_str() {
         "tenant" => TenantId::new(row.id).to_string(),
-        "account" | "credential" | "sign_up" | "change_email" | "leaving" => {
+        "account" | "membership" | "founder" | "credential" | "sign_up" | "change_email" | "leaving" => {
             AccountId::new(row.id).to_string()
         }
         "session" => SessionId::new(row.id).to_string(),
+        "invitation" => InvitationId::new(row.id).to_string(),
         kind => format!("{kind}/{:032x}", row.id),
     };
     AuditEntry {

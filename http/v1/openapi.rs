@@ -7,7 +7,9 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{accounts, audit, events, me, people, sessions, setup, system, tenants};
+use super::{
+    accounts, audit, events, invitations, me, members, people, roles, sessions, setup, system, tenants,
+};
 use crate::{keys, live};
 
 /// What any route may answer instead, as `application/problem+json` (RFC 9457).
@@ -95,6 +97,21 @@ pub(crate) enum Problems {
         tenants::rename,
         tenants::suspend,
         tenants::resume,
+        members::list,
+        members::read,
+        members::change,
+        members::suspend,
+        members::resume,
+        members::remove,
+        members::own,
+        roles::list,
+        roles::define,
+        invitations::invite,
+        invitations::list,
+        invitations::revoke,
+        invitations::look,
+        invitations::accept,
+        invitations::decline,
         events::of_tenant,
         audit::of_tenant,
         live::socket::open,
@@ -109,6 +126,8 @@ pub(crate) enum Problems {
         (name = "accounts", description = "Signing up, mailed links, forgotten passwords; and people, for platform admins"),
         (name = "me", description = "What is the caller's own"),
         (name = "tenants", description = "Organizations"),
+        (name = "members", description = "Who belongs to an organization, and what they may do"),
+        (name = "invitations", description = "People asked into an organization by mail"),
         (name = "events", description = "What happens: live, read back, and who did it"),
         (name = "system", description = "What runs on a node"),
     ),

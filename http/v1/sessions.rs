@@ -13,7 +13,6 @@ use prognet_actors::{
         session::{self, End, Terms},
     },
     ids::{AccountId, SessionId, TenantId},
-    tenancy::Tenant,
     users::{Account, Reservation, account},
     values::{Email, password::Rules},
 };
@@ -24,9 +23,9 @@ use super::Problems;
 use crate::{
     Edge, HashCost, ThrottleSettings,
     caller::{Caller, Stranger},
-    gate,
     input::Json,
     peer::Peer,
+    place::tenant_for,
     problem::{Problem, invalid},
     throttle::Wait,
     tokens::{self, Device, Refreshing},
@@ -228,22 +227,6 @@ async fn stands(account: AccountId, id: SessionId, asking: &Asking, edge: &Edge)
         return Err(Problem::session_ended());
     }
     Ok(())
-}
-
-/// The tenant a token is asked for, at its epoch: one of the account's own, and open.
-async fn tenant_for(
-    account: AccountId,
-    tenant: Option<&str>,
-    asking: &Asking,
-    edge: &Edge,
-) -> Result<Option<(TenantId, u64)>, Problem> {
-    let Some(id) = tenant else { return Ok(None) };
-    let id: TenantId = id.parse().map_err(|error| Problem::field("tenant", error))?;
-    let tenant = edge.node.read(asking, Tenant::at(id)).await?;
-    let tenant = tenant.filter(|tenant| tenant.owners.contains(&account));
-    let tenant = tenant.ok_or_else(Problem::tenant_unknown)?;
-    gate::is_open(&tenant)?;
-    Ok(Some((id, tenant.epoch)))
 }
 
 fn answer(

@@ -13,7 +13,9 @@
 
 mod accounts;
 mod events;
+mod invitations;
 mod live;
+mod members;
 mod retry;
 mod session;
 mod sse;
@@ -175,6 +177,13 @@ impl Client {
             }
         }
         self.http.get(url).timeout(ATTEMPT_MAX).build().map_err(Error::Transport)
+    }
+
+    /// A page of a list.
+    async fn page<T: DeserializeOwned>(&self, path: &[&str], page: &Page) -> Result<T, Error> {
+        let limit = page.limit.map(|limit| limit.to_string());
+        let query = [("after", page.after.as_deref()), ("limit", limit.as_deref())];
+        self.ask(self.get(path, &query)?).await
     }
 
     /// A write has a key: however often it is sent, it takes effect once.

@@ -7,8 +7,11 @@ mod audit;
 #[cfg(feature = "client")]
 pub mod client;
 mod events;
+mod invitations;
 mod live;
+mod members;
 mod problem;
+mod roles;
 mod sessions;
 mod setup;
 mod system;
@@ -20,8 +23,11 @@ pub use accounts::{
 };
 pub use audit::{AuditEntry, AuditPage};
 pub use events::{EventPage, EventView};
+pub use invitations::{AnswerInvitation, InvitationLook, InvitationPage, InvitationView, InvitePerson};
 pub use live::{LiveFrame, LiveRequest};
+pub use members::{ChangeMember, MemberPage, MemberStatus, MemberView, OwnTenant, OwnTenantPage};
 pub use problem::{FieldError, Problem};
+pub use roles::{DefineRole, RoleList, RoleView};
 pub use sessions::{ChangePassword, Me, Refresh, SessionPage, SessionView, SignIn, Tokens};
 pub use setup::{SetUp, SetUpDone};
 pub use system::{ActorCount, ActorCounts, ActorView};
