@@ -1,5 +1,7 @@
 //! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
+mod people;
+
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
+
+pub(crate) use people::Person;
 
 /// A running node; killed when dropped.
 pub(crate) struct Node {
