@@ -117,10 +117,24 @@ id!(
     /// A sign-in.
     SessionId, "ses_"
 );
+id!(
+    /// An address asked into a tenant.
+    InvitationId, "inv_"
+);
 
 /// Kinds whose entities are known outside by an id of their own.
-const KINDS: [(&str, &str); 3] =
-    [("tenant", TenantId::PREFIX), ("account", AccountId::PREFIX), ("session", SessionId::PREFIX)];
+const KINDS: [(&str, &str); 10] = [
+    ("tenant", TenantId::PREFIX),
+    ("account", AccountId::PREFIX),
+    ("credential", AccountId::PREFIX),
+    ("sign_up", AccountId::PREFIX),
+    ("change_email", AccountId::PREFIX),
+    ("leaving", AccountId::PREFIX),
+    ("membership", AccountId::PREFIX),
+    ("founder", AccountId::PREFIX),
+    ("session", SessionId::PREFIX),
+    ("invitation", InvitationId::PREFIX),
+];
 
 /// What an entity is known by outside; nothing if its kind has no id of its own.
 #[must_use]

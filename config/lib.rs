@@ -8,7 +8,7 @@ mod sections;
 mod sources;
 mod value;
 
-pub use secret::Secret;
-pub use sections::{Auth, Entities, Http, Key, Log, Settings, Storage};
+pub use secret::{Hidden, Secret};
+pub use sections::{Auth, Entities, Http, Key, Log, Mail, Settings, Storage, Tenancy};
 pub use sources::{Error, Mistake, Origin, Sources};
-pub use value::{Bytes, LogFormat, PublicUrl, Value};
+pub use value::{Bytes, DevInbox, LogFormat, PublicUrl, SmtpSecurity, Value};

@@ -1,4 +1,4 @@
-//! A value that never prints.
+//! Values that never print.
 
 use std::fmt;
 
@@ -47,6 +47,37 @@ impl Value for Secret {
     }
 }
 
+/// A text that never prints, such as a password somebody else chose.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(Zeroizing<String>);
+
+impl Hidden {
+    /// The text.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
+}
+
+impl Value for Hidden {
+    const VALID: &'static str = "a text";
+    const IS_SECRET: bool = true;
+
+    fn parse(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    fn show(&self) -> String {
+        "***".to_owned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +88,7 @@ mod tests {
         assert_eq!(secret.expose(), &[0xab; 32]);
         assert_eq!((format!("{secret:?}"), secret.show()), ("***".to_owned(), "***".to_owned()));
         assert!(Secret::parse(&"+a".repeat(32)).is_none() && Secret::parse("ab").is_none());
+        let hidden = Hidden::parse("hunter2").unwrap();
+        assert_eq!((format!("{hidden:?}"), hidden.show()), ("***".to_owned(), "***".to_owned()));
     }
 }

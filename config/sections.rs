@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use crate::{Bytes, Error, LogFormat, Mistake, Origin, PublicUrl, Secret, Sources, Value};
+use crate::{
+    Bytes, DevInbox, Error, Hidden, LogFormat, Mistake, Origin, PublicUrl, Secret, SmtpSecurity, Sources,
+    Value,
+};
 
 /// A key.
 #[derive(Debug)]
@@ -93,7 +96,7 @@ settings! {
         /// Health and metrics, which know no callers: leave it where only operators reach it.
         management: SocketAddr = "127.0.0.1:8081";
         /// How clients reach the API, e.g. `https://api.example.org`: the issuer that tokens name, and the
-        /// setup link's beginning. None means the address listened on.
+        /// beginning of the setup link and of the links in mails. None means the address listened on.
         public_url: Option<PublicUrl> = "";
         /// The largest body of a request; a larger one is answered 413.
         body_bytes_max: Bytes = "256KiB";
@@ -109,6 +112,9 @@ settings! {
         untaken_max: Duration = "2m";
         /// Bytes of all headers of a request together; more is answered 431.
         header_bytes_max: Bytes = "32KiB";
+        /// The proxies in front, by address or network, such as `10.0.0.0/8, ::1`: what they say in
+        /// `X-Forwarded-For` counts as the client's address. What anybody else says there has no effect.
+        trusted_proxies: Option<String> = "";
         /// How long a stopping node goes on with the requests it has taken.
         grace: Duration = "20s";
     }
@@ -125,6 +131,67 @@ settings! {
         refresh_grace: Duration = "30s";
         /// How long a key signs access tokens before the next one does.
         key_rotation: Duration = "30d";
+        /// How long an address is kept for somebody who signed up and has not opened the mailed link yet.
+        sign_up_life: Duration = "1d";
+        /// How long somebody who deletes their account may change their mind; then it is erased for good.
+        leaving_grace: Duration = "7d";
+        /// The fewest characters of a new password; below 8 it is 8.
+        password_length_min: usize = "12";
+        /// Memory that hashing a password takes. Less than the default is not taken; hashes of another cost are
+        /// renewed when their person signs in.
+        password_memory: Bytes = "19MiB";
+        /// Passes over that memory. Less than the default is not taken.
+        password_passes: usize = "2";
+        /// The time in which the wrong passwords that count below are forgotten, evenly.
+        guess_window: Duration = "15m";
+        /// Wrong passwords of one account from one network (or one known device) before each further one waits.
+        guesses_per_account_and_network: usize = "10";
+        /// Wrong passwords of one account from everywhere; known devices neither count nor wait.
+        guesses_per_account: usize = "100";
+        /// Wrong passwords from one network, whatever the account.
+        guesses_per_network: usize = "100";
+    }
+    /// How many tenants there may be, and how people come in.
+    tenancy: Tenancy {
+        /// Tenants one person may have founded and still own; platform admins found as many as they like.
+        per_account_max: usize = "10";
+        /// Invitations of one tenant that nobody has answered yet; one more is refused, so that nobody sends
+        /// mail to the world through a tenant.
+        invitations_open_max: usize = "200";
+        /// How long an invitation waits for an answer.
+        invitation_life: Duration = "7d";
+    }
+    /// How people are written to (docs/mail.md).
+    mail: Mail {
+        /// The address mails come from; needed once there is a server.
+        from: Option<String> = "";
+        /// The name mails come from.
+        from_name: String = "ProgNetwork";
+        /// The SMTP server that mails are handed to. None means the dev inbox: mails are kept on the node, the
+        /// last 200 of them in memory, for whoever sits at it to read.
+        smtp_host: Option<String> = "";
+        /// Its port. None means 587 for `starttls`, 465 for `tls` and 25 for `none`.
+        smtp_port: Option<u16> = "";
+        /// `starttls` (required, never given up), `tls` from the first byte, or `none`.
+        smtp_security: SmtpSecurity = "starttls";
+        /// Who signs in to the server; none means nobody has to.
+        smtp_user: Option<String> = "";
+        /// With which password. Best given by its environment variable.
+        smtp_password: Option<Hidden> = "";
+        /// A file of certificates (PEM) to trust beside the system's, for a server of your own.
+        smtp_ca_file: Option<PathBuf> = "";
+        /// How long the server may take for one mail, from the connection to its last word.
+        smtp_timeout: Duration = "60s";
+        /// The file of the private key that signs mails (PEM, PKCS#8): RSA of 2048 bits or more, or Ed25519.
+        /// None means they are not signed here.
+        dkim_key_file: Option<PathBuf> = "";
+        /// The domain that vouches for mails; none means that of `from`.
+        dkim_domain: Option<String> = "";
+        /// The name the key is published under, `<selector>._domainkey.<domain>`.
+        dkim_selector: String = "prognet";
+        /// Whether the dev inbox may stand in for a server: `on`, `off`, or `auto`, which means only while the
+        /// node listens on this machine alone.
+        dev_inbox: DevInbox = "auto";
     }
     /// What a node says of itself, on standard error.
     log: Log {

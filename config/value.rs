@@ -51,6 +51,18 @@ impl Value for usize {
     }
 }
 
+impl Value for u16 {
+    const VALID: &'static str = "a port from 1 to 65535";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|port| *port > 0)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for String {
     const VALID: &'static str = "a text";
 
@@ -162,31 +174,65 @@ impl Value for PublicUrl {
     }
 }
 
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Human,
-    /// One JSON object a line, for machines.
-    Json,
+/// Values with names.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident, $valid:literal { $($(#[$doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Value for $name {
+            const VALID: &'static str = $valid;
+
+            fn parse(text: &str) -> Option<Self> {
+                match text {
+                    $($text => Some(Self::$variant),)+
+                    _other => None,
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $(Self::$variant => $text.to_owned(),)+
+                }
+            }
+        }
+    };
 }
 
-impl Value for LogFormat {
-    const VALID: &'static str = "human or json";
-
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "human" => Some(Self::Human),
-            "json" => Some(Self::Json),
-            _other => None,
-        }
+choice! {
+    /// How logs are written.
+    LogFormat, "human or json" {
+        /// Lines for people.
+        Human = "human",
+        /// One JSON object a line, for machines.
+        Json = "json",
     }
+}
 
-    fn show(&self) -> String {
-        match self {
-            Self::Human => "human".to_owned(),
-            Self::Json => "json".to_owned(),
-        }
+choice! {
+    /// How a connection to an SMTP server is protected.
+    SmtpSecurity, "starttls, tls or none" {
+        /// By STARTTLS, without which nothing is sent (RFC 3207).
+        Starttls = "starttls",
+        /// By TLS from the first byte (RFC 8314).
+        Tls = "tls",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+choice! {
+    /// Whether the dev inbox may stand in for a server.
+    DevInbox, "auto, on or off" {
+        /// While the node listens on this machine alone.
+        Auto = "auto",
+        /// Wherever it listens.
+        On = "on",
+        /// Nowhere.
+        Off = "off",
     }
 }
 

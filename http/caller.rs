@@ -4,19 +4,21 @@ use std::{future::Future, pin::Pin};
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, http::header, web};
 use prognet_actors::{
-    auth::access::{Denied, Principal, Right, may},
+    auth::access::{Authority, Denied, Principal, Right, may},
     ids::{AccountId, TenantId},
+    tenancy::Permissions,
 };
 use prognet_supervisor::Asking;
 
-use crate::{Edge, problem::Problem, request, tokens::Claims};
+use crate::{Edge, peer::Peer, problem::Problem, request, tokens::Claims};
 
 /// A proven caller.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
     principal: Principal,
     claims: Claims,
     asking: Asking,
+    peer: Peer,
 }
 
 /// The right to ask something of a tenant or of the platform: made by [`Caller::may`] and nowhere else.
@@ -38,6 +40,17 @@ impl Scope {
 }
 
 impl Caller {
+    /// Whoever a browser's cookie stands for, as if with a token that says this.
+    pub(crate) async fn of_browser(
+        request: &HttpRequest,
+        edge: &Edge,
+        claims: Claims,
+    ) -> Result<Self, Problem> {
+        let principal = edge.gate.stands(edge, &claims).await?;
+        let asking = asking(request, edge, principal.account)?;
+        Ok(Self { principal, claims, asking, peer: Peer::of(request, edge) })
+    }
+
     /// Its right to do something to a tenant.
     pub(crate) fn may(&self, right: Right, on: TenantId) -> Result<Scope, Problem> {
         self.scope(right, Some(on))
@@ -58,6 +71,11 @@ impl Caller {
         Ok(self.own())
     }
 
+    /// Its say over others in a tenant that defines its own role as `custom`.
+    pub(crate) const fn authority(&self, custom: Option<Permissions>) -> Authority {
+        Authority::of(&self.principal, custom)
+    }
+
     /// The account it acts for.
     pub(crate) const fn account(&self) -> AccountId {
         self.principal.account
@@ -69,6 +87,11 @@ impl Caller {
 
     pub(crate) const fn claims(&self) -> &Claims {
         &self.claims
+    }
+
+    /// Where it asks from.
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
     }
 }
 
@@ -84,12 +107,18 @@ pub(crate) fn denied(denied: Denied) -> Problem {
 #[derive(Debug)]
 pub(crate) struct Stranger {
     asking: Asking,
+    peer: Peer,
 }
 
 impl Stranger {
     /// What goes with its commands.
     pub(crate) const fn asking(&self) -> &Asking {
         &self.asking
+    }
+
+    /// Where they ask from.
+    pub(crate) const fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     /// See [`Scope::created_id`].
@@ -111,7 +140,8 @@ impl FromRequest for Caller {
             let token = bearer(&request).ok_or_else(Problem::unauthorized)?;
             let admitted = edge.gate.admit(&edge, token).await?;
             let asking = asking(&request, &edge, admitted.principal.account)?;
-            Ok(Self { principal: admitted.principal, claims: admitted.claims, asking })
+            let peer = Peer::of(&request, &edge);
+            Ok(Self { principal: admitted.principal, claims: admitted.claims, asking, peer })
         })
     }
 }
@@ -121,8 +151,11 @@ impl FromRequest for Stranger {
     type Future = std::future::Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let asking = edge(request).and_then(|edge| asking(request, &edge, AccountId::new(0)));
-        std::future::ready(asking.map(|asking| Self { asking }))
+        let stranger = edge(request).and_then(|edge| {
+            let asking = asking(request, &edge, AccountId::new(0))?;
+            Ok(Self { asking, peer: Peer::of(request, &edge) })
+        });
+        std::future::ready(stranger)
     }
 }
 

@@ -1,16 +1,16 @@
 //! The gate: whether a token still stands for somebody who may come in.
 //!
-//! A token tells who it was made for; since then the session may have ended, the account have changed or the
-//! tenant been suspended. The entities know; their answers are kept for a second, which bounds how long a
-//! revoked token goes on (promised: 5 s) and what a busy caller costs.
+//! A token tells who it was made for; since then the session may have ended, the account or its place in the
+//! tenant have changed, or the tenant been suspended. The entities know; their answers are kept for a second,
+//! which bounds how long a revoked token goes on (promised: 5 s) and what a busy caller costs.
 
 use std::time::Duration;
 
 use prognet_actors::{
-    auth::{Session, access::Principal},
+    auth::{Credential, Session, access::Principal},
     ids::{AccountId, SessionId, TenantId},
     tenancy::{
-        Tenant,
+        Membership, Permissions, Tenant, membership,
         tenant::{self, Status},
     },
     users::{Account, account},
@@ -20,6 +20,7 @@ use prognet_supervisor::Asking;
 use crate::{
     Edge,
     kept::Kept,
+    place,
     problem::Problem,
     tokens::{self, Claims},
 };
@@ -30,7 +31,7 @@ const FRESH: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Signatures found good are remembered: checking one costs more than the rest of a request.
 const SIGNATURE_KEPT: Duration = Duration::from_secs(60);
-/// Sessions, tenants and signatures remembered, each.
+/// Sessions, tenants, memberships and signatures remembered, each.
 const REMEMBERED_MAX: usize = 50_000;
 
 /// See the module.
@@ -39,6 +40,7 @@ pub(crate) struct Gate {
     signatures: Kept<u128, Claims>,
     people: Kept<(AccountId, SessionId), Result<Person, Gone>>,
     tenants: Kept<TenantId, Option<tenant::View>>,
+    memberships: Kept<(TenantId, AccountId), Option<membership::View>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +65,7 @@ impl Default for Gate {
             signatures: Kept::new(SIGNATURE_KEPT, REMEMBERED_MAX),
             people: Kept::new(FRESH, REMEMBERED_MAX),
             tenants: Kept::new(FRESH, REMEMBERED_MAX),
+            memberships: Kept::new(FRESH, REMEMBERED_MAX),
         }
     }
 }
@@ -87,11 +90,12 @@ impl Gate {
     /// Whether a token that was proven still stands, and for whom; whoever holds a door open asks again.
     pub(crate) async fn stands(&self, edge: &Edge, claims: &Claims) -> Result<Principal, Problem> {
         let person = self.person(edge, claims).await?;
-        if let Some(tenant) = claims.tid {
-            self.open_tenant(edge, tenant, claims).await?;
-        }
+        let permissions = match claims.tid {
+            Some(tenant) => self.place(edge, tenant, claims).await?,
+            None => Permissions::NONE,
+        };
         let Person { is_platform_admin } = person;
-        Ok(Principal { account: claims.sub, is_platform_admin, tenant: claims.tid })
+        Ok(Principal { account: claims.sub, is_platform_admin, tenant: claims.tid, permissions })
     }
 
     /// What was remembered of a session is asked anew.
@@ -99,9 +103,20 @@ impl Gate {
         self.people.forget(&(account, session));
     }
 
+    /// What was remembered of all sessions of an account is asked anew.
+    pub(crate) fn forget_account(&self, account: AccountId) {
+        self.people.forget_all(|(known, _)| *known == account);
+    }
+
     /// What was remembered of a tenant is asked anew.
     pub(crate) fn forget_tenant(&self, tenant: TenantId) {
         self.tenants.forget(&tenant);
+    }
+
+    /// What was remembered of a member, and of who owns the tenant, is asked anew.
+    pub(crate) fn forget_member(&self, tenant: TenantId, account: AccountId) {
+        self.memberships.forget(&(tenant, account));
+        self.forget_tenant(tenant);
     }
 
     async fn person(&self, edge: &Edge, claims: &Claims) -> Result<Person, Problem> {
@@ -112,7 +127,12 @@ impl Gate {
                 let asking = asking(edge);
                 let session = edge.node.read(&asking, Session::at(claims.sub, claims.sid)).await?;
                 let account = edge.node.read(&asking, Account::at(claims.sub)).await?;
-                let is_live = session.is_some_and(|session| session.ended.is_none());
+                let credential = edge.node.read(&asking, Credential::at(claims.sub)).await?;
+                let is_live = session.is_some_and(|session| {
+                    session.ended.is_none()
+                        && now < session.until
+                        && credential.carries(claims.sid, session.epoch)
+                });
                 let active = account.filter(|account| is_live && account.status == account::Status::Active);
                 let person =
                     active.map(|account| Person { is_platform_admin: account.is_platform_admin }).ok_or(Gone);
@@ -123,7 +143,8 @@ impl Gate {
         person.map_err(|Gone| Problem::session_ended())
     }
 
-    async fn open_tenant(&self, edge: &Edge, id: TenantId, claims: &Claims) -> Result<(), Problem> {
+    /// What the token's holder may do in its tenant, if it is open and lets the holder in.
+    async fn place(&self, edge: &Edge, id: TenantId, claims: &Claims) -> Result<Permissions, Problem> {
         let now = edge.node.clock().now();
         let tenant = match self.tenants.get(&id, now) {
             Some(tenant) => tenant,
@@ -135,8 +156,26 @@ impl Gate {
         };
         let tenant = tenant.ok_or_else(Problem::unauthorized)?;
         is_open(&tenant)?;
-        let is_current = claims.tep == Some(tenant.epoch) && tenant.owners.contains(&claims.sub);
-        if is_current { Ok(()) } else { Err(Problem::unauthorized()) }
+        if claims.tep != Some(tenant.epoch) {
+            return Err(Problem::unauthorized());
+        }
+        let membership = self.membership(edge, id, claims.sub);
+        place::permissions(&tenant, claims.sub, membership).await?.map_err(place::barred)
+    }
+
+    async fn membership(
+        &self,
+        edge: &Edge,
+        tenant: TenantId,
+        account: AccountId,
+    ) -> Result<Option<membership::View>, Problem> {
+        let (now, key) = (edge.node.clock().now(), (tenant, account));
+        if let Some(membership) = self.memberships.get(&key, now) {
+            return Ok(membership);
+        }
+        let membership = edge.node.read(&asking(edge), Membership::at(tenant, account)).await?;
+        self.memberships.put(key, now, membership);
+        Ok(membership)
     }
 }
 

@@ -46,6 +46,11 @@ impl<K: Hash + Eq, V: Clone> Kept<K, V> {
     pub(crate) fn forget(&self, key: &K) {
         self.lock().remove(key);
     }
+
+    /// Forgets all answers about what is meant.
+    pub(crate) fn forget_all(&self, is_meant: impl Fn(&K) -> bool) {
+        self.lock().retain(|key, _| !is_meant(key));
+    }
 }
 
 #[cfg(test)]

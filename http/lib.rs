@@ -1,18 +1,31 @@
 //! The edge: HTTP, WebSocket and SSE. Handlers prove the right, parse into types, ask, and answer.
 
+#![cfg_attr(
+    feature = "no-ui",
+    allow(dead_code, reason = "what only the pages use is left in place without them")
+)]
+
 mod caller;
+mod cookies;
 mod cursor;
 mod gate;
 mod input;
 mod kept;
 mod keys;
+mod list;
 mod live;
 mod management;
+#[cfg(feature = "no-ui")]
+mod no_pages;
+#[cfg(not(feature = "no-ui"))]
 mod pages;
 mod passwords;
+mod peer;
+mod place;
 mod problem;
 mod request;
 mod setup;
+mod throttle;
 mod tokens;
 mod traffic;
 mod v1;
@@ -26,16 +39,30 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use prognet_actors::{
+    communication::DevInbox,
+    ids::{AccountId, SessionId},
+};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::watch;
 
-pub use v1::sessions::AuthSettings;
+#[cfg(feature = "no-ui")]
+use no_pages as pages;
+
+pub use passwords::HashCost;
+pub use peer::Proxies;
+pub use throttle::ThrottleSettings;
+pub use v1::{sessions::AuthSettings, tenants::TenancySettings};
 
 /// How long a connection may idle between requests: longer than what proxies in front usually keep (60 s),
 /// so that it is they who close and no request is lost in between.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the head of a request may take to arrive, and a closed connection to go.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a browser's session is told that it is used: an event each time, so not with every page.
+const USED_EVERY: Duration = Duration::from_secs(3600);
+/// Sessions of browsers remembered for that; one forgotten is told once more.
+const USED_MAX: usize = 50_000;
 
 /// Where to listen and how much to take.
 #[derive(Debug, Clone)]
@@ -59,8 +86,14 @@ pub struct Settings {
     pub untaken_max: Duration,
     /// Items of a page.
     pub page_items_max: usize,
+    /// Proxies whose word about their clients counts.
+    pub proxies: Proxies,
     /// How long tokens and sessions last.
     pub auth: AuthSettings,
+    /// Where mails are caught, if they are.
+    pub dev_inbox: Option<DevInbox>,
+    /// How many tenants there may be, and how people come in.
+    pub tenancy: TenancySettings,
 }
 
 /// What handlers share.
@@ -73,12 +106,22 @@ pub(crate) struct Edge {
     pub(crate) keys: keys::Keys,
     pub(crate) gate: gate::Gate,
     pub(crate) passwords: passwords::Passwords,
+    pub(crate) throttle: throttle::Throttle,
     pub(crate) setup: setup::SetupLink,
+    /// Sessions of browsers that were told lately that they are used.
+    pub(crate) used: kept::Kept<(AccountId, SessionId), ()>,
     /// Told to whoever holds a stream open, when the node stops.
     pub(crate) closing: watch::Sender<bool>,
     pub(crate) traffic: traffic::Traffic,
     /// Live sockets that are open.
     pub(crate) sockets: AtomicUsize,
+}
+
+impl Edge {
+    /// Whether clients come by HTTPS, by what the public address says.
+    pub(crate) fn is_https(&self) -> bool {
+        self.issuer.starts_with("https://")
+    }
 }
 
 /// A door that is open.
@@ -152,9 +195,11 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         issuer,
         keys: keys::Keys::default(),
         gate: gate::Gate::default(),
-        passwords: passwords::Passwords::new(node)
+        passwords: passwords::Passwords::new(node, settings.auth.hash_cost, settings.auth.password_rules)
             .map_err(|error| BindError::Passwords(error.to_string()))?,
+        throttle: throttle::Throttle::new(settings.auth.throttle),
         setup: setup::SetupLink::default(),
+        used: kept::Kept::new(USED_EVERY.min(settings.auth.refresh_idle / 4), USED_MAX),
         closing: watch::Sender::new(false),
         traffic: traffic::Traffic::default(),
         sockets: AtomicUsize::new(0),
@@ -171,6 +216,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
                 .app_data(edge.clone())
                 .app_data(web::PayloadConfig::new(limit))
                 .configure(v1::routes)
+                .configure(pages::routes)
                 .default_service(web::to(problem::no_route))
                 .wrap(from_fn(request::head_as_get))
                 .wrap(from_fn(request::attend))

@@ -11,11 +11,11 @@ use actix_web::{
 };
 use futures_util::{StreamExt, stream};
 use prognet_actors::{
-    auth::access::{Principal, Right, may},
+    auth::access::{Denied, Principal, Right, may},
     ids::{self, AccountId, TenantId},
 };
 use prognet_sdk::EventView;
-use prognet_supervisor::{Frame, Position, Published, Subscription, Timestamp, Topic};
+use prognet_supervisor::{Frame, HomeKind, Position, Published, Subscription, Timestamp, Topic};
 use serde::Deserialize;
 use tokio::{sync::watch, time::Interval};
 use utoipa::IntoParams;
@@ -61,14 +61,27 @@ pub(crate) async fn sse(
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let topic = topic(&watch.topic, caller.principal())?;
+    follow(&caller, topic, watch.after.as_deref(), &request, edge, text).await
+}
+
+/// A stream of what happens in a topic the caller may watch; `tell` says how a frame is told.
+pub(crate) async fn follow(
+    caller: &Caller,
+    topic: Topic,
+    after: Option<&str>,
+    request: &HttpRequest,
+    edge: Data<Edge>,
+    tell: Tell,
+) -> Result<HttpResponse, Problem> {
     let last = request.headers().get("Last-Event-ID").map(|id| id.to_str());
     let last = last.transpose().map_err(|_not_text| Problem::field("Last-Event-ID", "a cursor"))?;
-    let after = begin(&edge, topic, last.or(watch.after.as_deref())).await?;
+    let after = begin(&edge, topic, last.or(after)).await?;
     // An event without data only tells the client where it is.
     let hello = format!(": live\nid: {}\n\n", cursor_at(&edge, topic, &after));
     let watching = Watching {
         subscription: edge.node.watch(topic, Some(after)),
         topic,
+        tell,
         standing: Standing::new(caller.claims().clone(), &edge),
         look: tokio::time::interval(LOOK_EVERY),
         looks: 0,
@@ -88,11 +101,15 @@ pub(crate) async fn sse(
     Ok(answer)
 }
 
+/// How a frame is told.
+pub(crate) type Tell = fn(&Edge, Topic, &Frame) -> String;
+
 /// A stream that is open.
 struct Watching {
     edge: Data<Edge>,
     subscription: Subscription,
     topic: Topic,
+    tell: Tell,
     standing: Standing,
     look: Interval,
     looks: u32,
@@ -108,9 +125,10 @@ impl Watching {
         }
         loop {
             tokio::select! {
-                frame = self.subscription.next() => return Some(text(&self.edge, self.topic, &frame?)),
+                frame = self.subscription.next() => return Some((self.tell)(&self.edge, self.topic, &frame?)),
                 _ = self.look.tick() => {
                     let look = stands(&self.edge, &self.standing.claims).await;
+                    let look = look.and_then(|who| may_watch(self.topic, &who));
                     if let Err(problem) = self.standing.after(look, &self.edge) {
                         self.is_over = true;
                         let problem = serde_json::to_string(&problem.wire()).unwrap_or_default();
@@ -167,25 +185,33 @@ impl Standing {
 }
 
 /// Whether whoever holds a stream open may still do so.
-pub(crate) async fn stands(edge: &Edge, claims: &Claims) -> Result<(), Problem> {
+pub(crate) async fn stands(edge: &Edge, claims: &Claims) -> Result<Principal, Problem> {
     if edge.node.clock().now() >= claims.until() {
         return Err(Problem::unauthorized());
     }
-    edge.gate.stands(edge, claims).await.map(|_| ())
+    edge.gate.stands(edge, claims).await
+}
+
+/// Whether a caller may watch a topic: asked when it is opened, and again as rights change.
+pub(crate) fn may_watch(topic: Topic, who: &Principal) -> Result<(), Problem> {
+    match topic {
+        Topic::System => may(who, Right::WatchPlatform, None).map_err(denied),
+        Topic::Home(home) => match home.kind {
+            HomeKind::Tenant => may(who, Right::ReadEvents, Some(TenantId::new(home.id))).map_err(denied),
+            HomeKind::Account if home == who.account.home() => Ok(()),
+            HomeKind::Account | HomeKind::Platform => Err(denied(Denied::Hidden)),
+        },
+    }
 }
 
 /// `system`, `tenant:ten_...` or `account:acc_...`, if the caller may watch it.
 pub(crate) fn topic(text: &str, who: &Principal) -> Result<Topic, Problem> {
     const VALID: &str = "`system`, `tenant:` and a tenant's id, or `account:` and the caller's own id";
     let invalid = || Problem::field("topic", VALID);
-    match text.split_once(':') {
-        None if text == "system" => {
-            may(who, Right::WatchPlatform, None).map_err(denied)?;
-            Ok(Topic::System)
-        }
+    let topic = match text.split_once(':') {
+        None if text == "system" => Ok(Topic::System),
         Some(("tenant", id)) => {
             let tenant: TenantId = id.parse().map_err(|_not_an_id| invalid())?;
-            may(who, Right::ReadEvents, Some(tenant)).map_err(denied)?;
             Ok(Topic::Home(tenant.home()))
         }
         Some(("account", id)) => {
@@ -193,7 +219,9 @@ pub(crate) fn topic(text: &str, who: &Principal) -> Result<Topic, Problem> {
             if account == who.account { Ok(Topic::Home(account.home())) } else { Err(invalid()) }
         }
         Some(_) | None => Err(invalid()),
-    }
+    }?;
+    may_watch(topic, who)?;
+    Ok(topic)
 }
 
 /// Cursors are signed for their topic: one of a tenant opens no other.

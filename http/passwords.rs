@@ -2,19 +2,40 @@
 
 use std::sync::Arc;
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
-use prognet_actors::{auth::credential::PasswordHash, values::Password};
+use argon2::{Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher, PasswordVerifier, Version};
+use prognet_actors::{auth::credential::PasswordHash, values::password::Rules};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::Semaphore;
 
-/// The first choice of OWASP's Password Storage Cheat Sheet for argon2id: 19 MiB, 2 passes, 1 lane.
-const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+use crate::problem::Problem;
+
 /// Callers that may wait for a core, per core: with 30 ms each that is a second.
 const WAITING_PER_CORE: usize = 32;
+
+/// What hashing one password takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashCost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+}
+
+impl HashCost {
+    /// The first choice of OWASP's Password Storage Cheat Sheet for argon2id, on one lane; less is not taken.
+    pub const FLOOR: Self = Self { memory_kib: 19 * 1024, passes: 2 };
+}
+
+impl Default for HashCost {
+    fn default() -> Self {
+        Self::FLOOR
+    }
+}
 
 /// See the module.
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
+    rules: Rules,
     cores: Arc<Semaphore>,
     places: Arc<Semaphore>,
     /// Checked when there is no account, so that the answer takes as long.
@@ -30,27 +51,64 @@ impl std::fmt::Debug for Passwords {
 impl Passwords {
     /// # Errors
     /// When the parameters or the decoy do not hash, which is a bug.
-    pub(crate) fn new(node: &Node) -> Result<Self, argon2::password_hash::Error> {
-        let params = Params::new(COST.0, COST.1, COST.2, None)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    pub(crate) fn new(
+        node: &Node,
+        cost: HashCost,
+        rules: Rules,
+    ) -> Result<Self, argon2::password_hash::Error> {
+        let HashCost { memory_kib, passes } = cost;
+        let (memory_kib, passes) =
+            (memory_kib.max(HashCost::FLOOR.memory_kib), passes.max(HashCost::FLOOR.passes));
+        let argon2 =
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory_kib, passes, 1, None)?);
         let decoy = hash(&argon2, &node.clock().fresh_secret(), &node.clock().fresh_secret())?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             argon2,
+            rules,
             cores: Arc::new(Semaphore::new(cores)),
             places: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
             decoy,
         })
     }
 
-    /// The hash to keep. The salt is the caller's, so that a retried request makes the same hash.
-    pub(crate) async fn hash(&self, password: Password, salt: u128) -> Result<PasswordHash, Unavailable> {
+    /// The hash of a new password, if it may be that of somebody whom `about` says something.
+    ///
+    /// `field` is where it was given. The salt is the caller's, so that a retried request makes the same hash.
+    pub(crate) async fn new_hash(
+        &self,
+        field: &'static str,
+        password: String,
+        about: Vec<String>,
+        salt: u128,
+    ) -> Result<PasswordHash, Problem> {
+        let (argon2, rules) = (self.argon2.clone(), self.rules);
+        let work = move || {
+            let about: Vec<_> = about.iter().map(String::as_str).collect();
+            let password = rules.check(&password, &about)?;
+            Ok(hash(&argon2, password.as_bytes(), &salt.to_be_bytes()))
+        };
+        let hashed = self.work(work).await?.map_err(|unfit| Problem::new_password(field, unfit))?;
+        Ok(hashed.map_err(|error| broken(&error))?)
+    }
+
+    /// The same password, which was checked just now, under the hash that is made today.
+    pub(crate) async fn rehash(&self, password: String, salt: u128) -> Result<PasswordHash, Unavailable> {
         let argon2 = self.argon2.clone();
         let hashed = self.work(move || hash(&argon2, password.as_bytes(), &salt.to_be_bytes())).await?;
-        hashed.map_err(|error| {
-            tracing::error!(error = %error, "failed to hash a password");
-            Unavailable::NotWritten
-        })
+        hashed.map_err(|error| broken(&error))
+    }
+
+    /// Whether a hash was made in another way than one made today.
+    pub(crate) fn is_outdated(&self, kept: &PasswordHash) -> bool {
+        let Ok(kept) = Phc::new(kept.as_str()) else { return true };
+        let params = Params::try_from(&kept).ok();
+        let ours = self.argon2.params();
+        let is_same = params.is_some_and(|params| {
+            (params.m_cost(), params.t_cost(), params.p_cost())
+                == (ours.m_cost(), ours.t_cost(), ours.p_cost())
+        });
+        kept.algorithm.as_str() != "argon2id" || !is_same
     }
 
     /// Whether it is the password behind a hash; without one it takes as long to say no.
@@ -81,6 +139,11 @@ impl Passwords {
     }
 }
 
+fn broken(error: &argon2::password_hash::Error) -> Unavailable {
+    tracing::error!(%error, "failed to hash a password");
+    Unavailable::NotWritten
+}
+
 fn hash(
     argon2: &Argon2<'_>,
     password: &[u8],
@@ -101,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn work_keeps_its_place_until_it_is_done_even_if_nobody_waits_for_it_any_more() {
         let world = World::new(prognet_actors::services).await;
-        let passwords = Passwords::new(&world.node).unwrap();
+        let passwords = Passwords::new(&world.node, HashCost::default(), Rules::default()).unwrap();
         let free = || [&passwords.places, &passwords.cores].map(|semaphore| semaphore.available_permits());
         let [places, cores] = free();
         let (begin, has_begun) = oneshot::channel();
@@ -121,5 +184,25 @@ mod tests {
         finish.send(()).unwrap();
         let all = u32::try_from(places).unwrap();
         drop(passwords.places.acquire_many(all).await.unwrap());
+    }
+
+    /// OWASP ASVS 5.0 appendix C.
+    #[tokio::test]
+    async fn a_hash_names_its_cost_and_one_of_another_cost_is_outdated() {
+        let world = World::new(prognet_actors::services).await;
+        let today = Passwords::new(&world.node, HashCost::default(), Rules::default()).unwrap();
+        let dearer = HashCost { passes: 3, ..HashCost::FLOOR };
+        let dearer = Passwords::new(&world.node, dearer, Rules::default()).unwrap();
+        let cheap =
+            Passwords::new(&world.node, HashCost { memory_kib: 8, passes: 1 }, Rules::default()).unwrap();
+
+        let hash = today.rehash("correct horse battery".to_owned(), 7).await.unwrap();
+
+        assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
+        assert!(!today.is_outdated(&hash) && dearer.is_outdated(&hash));
+        assert!(!cheap.is_outdated(&hash), "never below the floor");
+        assert!(today.is_outdated(&PasswordHash::new("$2b$12$bcrypt".to_owned())));
+        assert!(today.is_right("correct horse battery".to_owned(), Some(hash.clone())).await.unwrap());
+        assert!(dearer.is_right("correct horse battery".to_owned(), Some(hash)).await.unwrap());
     }
 }

@@ -1,14 +1,19 @@
-//! Every failure becomes one RFC 9457 answer, here.
+//! Every failure becomes one RFC 9457 answer, here; what people meet, in `problem/people.rs`.
+
+mod people;
+mod tenancy;
 
 use std::{convert::Infallible, fmt};
 
-use actix_web::{HttpResponse, ResponseError, http::StatusCode, http::header, web};
-use prognet_actors::{
-    auth::{credential, session},
-    tenancy::{found_tenant, tenant},
-    users::{account, set_up},
-    values::Invalid,
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{
+        StatusCode,
+        header::{self, HeaderMap, HeaderValue},
+    },
+    web,
 };
+use prognet_actors::{auth::session, tenancy::tenant, users::set_up, values::Invalid};
 use prognet_sdk::{FieldError, Problem as Wire};
 use prognet_supervisor::{Refused, Timestamp, Unavailable};
 
@@ -24,13 +29,32 @@ macro_rules! pages {
 }
 
 pages![
+    "account/email-changed-lately",
+    "account/leaving",
+    "account/link",
+    "account/not-leaving",
+    "account/password",
+    "account/runs-platform",
+    "account/status",
     "account/unknown",
+    "account/wrong-password",
     "actor/not-quarantined",
     "auth/forbidden",
     "auth/token",
+    "invitation/open",
+    "invitation/other-address",
+    "invitation/over",
+    "invitation/too-many",
+    "invitation/unknown",
+    "member/changing",
+    "member/not-suspended",
+    "member/removed",
+    "member/suspended",
+    "member/unknown",
     "node/fault",
     "node/overloaded",
     "node/unavailable",
+    "request/forged",
     "request/headers-too-large",
     "request/invalid",
     "request/key-reused",
@@ -40,10 +64,12 @@ pages![
     "request/poison",
     "request/too-large",
     "request/too-slow",
+    "role/undefined",
     "session/already-open",
     "session/credentials",
     "session/ended",
     "session/reused",
+    "session/slow-down",
     "session/unknown",
     "setup/done",
     "setup/email-taken",
@@ -51,9 +77,12 @@ pages![
     "tenant/already-exists",
     "tenant/already-suspended",
     "tenant/founding-timed-out",
+    "tenant/last-owner",
     "tenant/not-suspended",
     "tenant/slug-taken",
     "tenant/suspended",
+    "tenant/too-many",
+    "tenant/too-many-owners",
     "tenant/unknown",
     "tenant/until-in-the-past",
     "tenant/version-mismatch",
@@ -101,6 +130,11 @@ impl Problem {
 
     pub(crate) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "auth/token", "A valid bearer token is needed")
+    }
+
+    /// A form that was not given to this browser, or to somebody who is signed out by now.
+    pub(crate) fn forged() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "request/forged", "This form is not good (any more)")
     }
 
     /// One key, two requests.
@@ -170,12 +204,15 @@ impl Problem {
         self.status
     }
 
-    /// What happened, for people.
-    pub(crate) fn title(&self) -> &'static str {
-        self.title
+    /// When to try again, if that helps.
+    pub(crate) fn say_when(&self, headers: &mut HeaderMap) {
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
     }
 
     /// What is wrong with which field.
+    #[cfg(test)]
     pub(crate) fn errors(&self) -> &[FieldError] {
         &self.errors
     }
@@ -284,14 +321,12 @@ impl ResponseError for Problem {
         if let Some(allow) = &self.allow {
             response.insert_header((header::ALLOW, &**allow));
         }
-        if let Some(seconds) = self.retry_after_s {
-            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
-        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         let body = serde_json::to_vec(&self.wire()).unwrap_or_default();
         let mut response = response.content_type("application/problem+json").body(body);
+        self.say_when(response.headers_mut());
         request::harden(response.headers_mut(), &self.request_id);
         response
     }
@@ -351,21 +386,6 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
     }
 }
 
-impl From<tenant::Rejection> for Problem {
-    fn from(rejection: tenant::Rejection) -> Self {
-        use tenant::Rejection;
-        let (status, code) = match rejection {
-            Rejection::Unknown => (StatusCode::NOT_FOUND, "tenant/unknown"),
-            Rejection::AlreadyExists => (StatusCode::CONFLICT, "tenant/already-exists"),
-            Rejection::AlreadySuspended { .. } => (StatusCode::CONFLICT, "tenant/already-suspended"),
-            Rejection::NotSuspended => (StatusCode::CONFLICT, "tenant/not-suspended"),
-            Rejection::VersionMismatch { .. } => (StatusCode::PRECONDITION_FAILED, "tenant/version-mismatch"),
-            Rejection::UntilInThePast => (StatusCode::BAD_REQUEST, "tenant/until-in-the-past"),
-        };
-        Self::new(status, code, "The tenant says no").detail(rejection)
-    }
-}
-
 impl From<session::Rejection> for Problem {
     fn from(rejection: session::Rejection) -> Self {
         let (status, code) = match rejection {
@@ -373,23 +393,6 @@ impl From<session::Rejection> for Problem {
             session::Rejection::AlreadyOpen => (StatusCode::CONFLICT, "session/already-open"),
         };
         Self::new(status, code, "The session says no").detail(rejection)
-    }
-}
-
-impl From<account::Rejection> for Problem {
-    fn from(rejection: account::Rejection) -> Self {
-        match rejection {
-            account::Rejection::Unknown => {
-                Self::new(StatusCode::NOT_FOUND, "account/unknown", "There is no such account")
-            }
-            account::Rejection::AlreadyRegistered => Self::key_reused(),
-        }
-    }
-}
-
-impl From<credential::Rejection> for Problem {
-    fn from(credential::Rejection::AlreadyExists: credential::Rejection) -> Self {
-        Self::key_reused()
     }
 }
 
@@ -406,27 +409,6 @@ impl From<Infallible> for Problem {
     }
 }
 
-impl From<found_tenant::Rejection> for Problem {
-    fn from(found_tenant::Rejection::AnotherPlan: found_tenant::Rejection) -> Self {
-        Self::key_reused()
-    }
-}
-
-impl From<found_tenant::Failure> for Problem {
-    fn from(failure: found_tenant::Failure) -> Self {
-        match failure {
-            found_tenant::Failure::SlugTaken => {
-                Self::new(StatusCode::CONFLICT, "tenant/slug-taken", "Another tenant has this slug")
-            }
-            found_tenant::Failure::TimedOut => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "tenant/founding-timed-out",
-                "The founding took too long",
-            ),
-        }
-    }
-}
-
 /// What is wrong with a field, by the field's own rule.
 pub(crate) fn invalid(field: &'static str) -> impl Fn(Invalid) -> Problem {
     move |invalid| Problem::field(field, invalid)
@@ -439,7 +421,14 @@ mod tests {
     #[test]
     fn every_code_has_a_page_and_every_page_a_code() {
         let code = include_str!("problem.rs").split_once("/// A failure on its way out.").unwrap().1;
-        let sources = [code, include_str!("v1/setup.rs"), include_str!("v1/sessions.rs")].concat();
+        let sources = [
+            code,
+            include_str!("problem/people.rs"),
+            include_str!("problem/tenancy.rs"),
+            include_str!("v1/setup.rs"),
+            include_str!("v1/sessions.rs"),
+        ]
+        .concat();
         let mut codes: Vec<_> = sources
             .split('"')
             .filter(|text| PAGES.iter().any(|(known, _)| known == text) || is_code(text))

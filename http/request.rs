@@ -15,7 +15,7 @@ use actix_web::{
 };
 use tracing::{Instrument, field::Empty};
 
-use crate::{Edge, problem::Problem};
+use crate::{Edge, pages, problem::Problem};
 
 /// The trace a request belongs to: its id in answers, logs, commands and events.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,9 @@ const HARDENED: [(HeaderName, HeaderValue); 5] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
+/// Browsers that were here once come by HTTPS for the next two years (RFC 6797), where that is how one comes at all.
+const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=63072000");
+
 /// Serves one request within the limits, and makes whatever comes of it an answer of ours.
 pub(crate) async fn attend(
     edge: Data<Edge>,
@@ -54,7 +57,12 @@ pub(crate) async fn attend(
 
     let outcome = bounded(&edge, request, next).instrument(span.clone()).await;
 
-    let outcome = finished(outcome, &id);
+    let mut outcome = finished(outcome, &id);
+    if let Ok(response) = &mut outcome
+        && edge.is_https()
+    {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
+    }
     let status = match &outcome {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),
@@ -105,13 +113,15 @@ async fn bounded(
     }
 }
 
-/// Failures, ours and the framework's, become problems that name the request; all answers are hardened.
+/// Failures, ours and the framework's, become problems that name the request, but for pages, which tell them
+/// themselves; all answers are hardened.
 fn finished(
     outcome: Result<ServiceResponse<BoxBody>, Error>,
     id: &str,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let response = outcome.map_err(|error| Problem::of(&error).of_request(id))?;
-    let problem = response.response().error().map(|error| Problem::of(error).of_request(id));
+    let failure = response.response().error().filter(|error| !pages::tells_itself(error));
+    let problem = failure.map(|error| Problem::of(error).of_request(id));
     let mut response = match problem {
         Some(problem) => response.into_response(problem.error_response()),
         None => response,

@@ -2,6 +2,8 @@
 
 mod credentials;
 mod events;
+mod invitations;
+mod members;
 mod session;
 mod tenants;
 
@@ -40,6 +42,12 @@ pub(crate) enum Command {
     /// Creates, reads, lists, renames, suspends and resumes tenants.
     #[command(subcommand)]
     Tenants(tenants::Command),
+    /// Lists the members of tenants, gives them roles, suspends and removes them.
+    #[command(subcommand)]
+    Members(members::Command),
+    /// Asks people into a tenant by mail, lists and revokes that, and accepts.
+    #[command(subcommand)]
+    Invitations(invitations::Command),
     /// Follows what happens, or reads it back.
     #[command(subcommand)]
     Events(events::Command),
@@ -101,6 +109,8 @@ async fn ask(command: Command) -> anyhow::Result<()> {
         Command::Whoami(plain) => plain.whoami().await,
         Command::Token(plain) => plain.token().await,
         Command::Tenants(command) => command.run().await,
+        Command::Members(command) => command.run().await,
+        Command::Invitations(command) => command.run().await,
         Command::Events(command) => command.run().await,
     }
 }

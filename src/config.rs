@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prognet_config::{Error, Settings, Sources};
 
-use crate::telemetry;
+use crate::{mail, serve, telemetry};
 
 /// Where settings come from, beside the environment; later ones overrule earlier ones.
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,10 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Result<String, Error> {
     match command {
         Command::Check { given } => {
-            telemetry::filter(&given.load()?)?;
+            let settings = given.load()?;
+            telemetry::filter(&settings)?;
+            serve::proxies(&settings)?;
+            mail::check(&settings)?;
             Ok("the settings are valid\n".to_owned())
         }
         Command::Show { origin, given } => given.load().map(|settings| settings.written(origin)),

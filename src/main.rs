@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod journal;
 mod keyring;
+mod mail;
 mod report;
 mod serve;
 mod telemetry;

@@ -3,8 +3,9 @@
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use anyhow::Context;
+use prognet_actors::values::password::Rules;
 use prognet_config::Settings;
-use prognet_http::AuthSettings;
+use prognet_http::{AuthSettings, HashCost, Proxies, TenancySettings, ThrottleSettings};
 use prognet_storage::{
     Lsn,
     embedded::{EmbeddedJournal, SledTier},
@@ -14,19 +15,26 @@ use prognet_supervisor::{Clock, Limits, Node, Parts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{config::Given, telemetry};
+use crate::{
+    config::Given,
+    mail::{self, Mail},
+    telemetry,
+};
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     let settings = given.load()?;
     telemetry::start(&settings)?;
     open_as_many_files_as_may_be(settings.http.connections_max);
+    let mail = mail::open(&settings)?;
     let parts = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let node =
-            Node::start(parts, prognet_actors::services()).await.context("failed to start the node")?;
-        let serving = prognet_http::bind(&edge(&settings), &node).await?;
+        let node = Node::start(parts, prognet_actors::services_delivering(mail.delivery.clone()))
+            .await
+            .context("failed to start the node")?;
+        let serving = prognet_http::bind(&edge(&settings, &mail)?, &node).await?;
+        mail.delivery.open(&site(&settings, &serving));
         keep_setup_link(&settings.storage.data, serving.setup_link.as_deref())?;
         tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
         announce(&serving);
@@ -34,6 +42,9 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         tracing::info!("stopping: finishing what was taken");
         if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
             tracing::warn!("the grace is over with requests still open");
+        }
+        if tokio::time::timeout(settings.http.grace, mail.delivery.stop()).await.is_err() {
+            tracing::warn!("the grace is over with mails under way: they are sent again");
         }
         node.stop().await;
         tracing::info!("stopped");
@@ -119,9 +130,20 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn edge(settings: &Settings) -> prognet_http::Settings {
-    let (http, auth) = (&settings.http, &settings.auth);
-    prognet_http::Settings {
+/// The proxies that are trusted.
+///
+/// # Errors
+/// When the list is none.
+pub(crate) fn proxies(settings: &Settings) -> Result<Proxies, prognet_config::Error> {
+    let list = settings.http.trusted_proxies.as_deref().unwrap_or_default();
+    Proxies::parse(list).ok_or_else(|| {
+        settings.refuse("http.trusted_proxies", "addresses and networks, such as 10.0.0.0/8, ::1")
+    })
+}
+
+fn edge(settings: &Settings, mail: &Mail) -> anyhow::Result<prognet_http::Settings> {
+    let http = &settings.http;
+    Ok(prognet_http::Settings {
         listen: http.listen,
         management: http.management,
         body_bytes_max: http.body_bytes_max.in_memory(),
@@ -131,15 +153,47 @@ fn edge(settings: &Settings) -> prognet_http::Settings {
         connections_max: http.connections_max,
         untaken_max: http.untaken_max,
         page_items_max: http.page_items_max,
-        auth: AuthSettings {
-            issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),
-            access_lasts: auth.access_token_life,
-            refresh_idle: auth.refresh_idle,
-            refresh_lasts: auth.refresh_life,
-            refresh_grace: auth.refresh_grace,
-            key_rotation: auth.key_rotation,
+        proxies: proxies(settings)?,
+        auth: auth(settings),
+        dev_inbox: mail.inbox.clone(),
+        tenancy: TenancySettings {
+            per_account_max: settings.tenancy.per_account_max,
+            invitations_open_max: settings.tenancy.invitations_open_max,
+            invitation_life: settings.tenancy.invitation_life,
+        },
+    })
+}
+
+fn auth(settings: &Settings) -> AuthSettings {
+    let (http, auth) = (&settings.http, &settings.auth);
+    let few = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    AuthSettings {
+        issuer: http.public_url.as_ref().map(|url| url.as_str().to_owned()),
+        access_lasts: auth.access_token_life,
+        refresh_idle: auth.refresh_idle,
+        refresh_lasts: auth.refresh_life,
+        refresh_grace: auth.refresh_grace,
+        key_rotation: auth.key_rotation,
+        leaving_grace: auth.leaving_grace,
+        sign_up_lasts: auth.sign_up_life,
+        password_rules: Rules { shortest: auth.password_length_min },
+        hash_cost: HashCost {
+            memory_kib: few(auth.password_memory.in_memory() / 1024),
+            passes: few(auth.password_passes),
+        },
+        throttle: ThrottleSettings {
+            window: auth.guess_window,
+            per_account_and_network: few(auth.guesses_per_account_and_network),
+            per_account: few(auth.guesses_per_account),
+            per_network: few(auth.guesses_per_network),
         },
     }
+}
+
+/// Where the links in mails lead.
+fn site(settings: &Settings, serving: &prognet_http::Serving) -> String {
+    let public = settings.http.public_url.as_ref().map(|url| url.as_str().to_owned());
+    public.unwrap_or_else(|| format!("http://{}", serving.listen))
 }
 
 /// The setup link, in a file only its owner reads; none once the platform has an admin.

@@ -316,6 +316,12 @@ impl Keyring {
         Ok(())
     }
 
+    /// Whether the home's key was destroyed.
+    #[must_use]
+    pub fn is_erased(&self, home: &Home) -> bool {
+        matches!(self.lock().kept.get(&Subject::Home(*home)), Some(Kept::Erased))
+    }
+
     /// A named secret, if it was made.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 //! leaves before it is durable. When an append fails everything after it is void: the entity answers all
 //! that waits, stops, and the next command starts it again from the journal.
 
+mod erased;
 mod host;
 mod kept;
 mod load;
@@ -168,6 +169,7 @@ impl<A: Aggregate> Running<A> {
                 // It is for the entity that comes after this one.
                 shard::send_or_refuse(&self.shell.home, ShardMessage::Returned(self.shell.entity, command));
             }
+            command if self.is_erased() => erased::answer::<A>(command),
             Message::Ask(ask) => self.ask(ask, myself),
             Message::Delivery(delivery) => self.take_in(delivery, myself),
             Message::Fire(fire) => self.fire(fire, myself),
@@ -177,6 +179,10 @@ impl<A: Aggregate> Running<A> {
                 self.answer_waiting();
             }
         }
+    }
+
+    fn is_erased(&self) -> bool {
+        self.shell.runtime.keyring.is_erased(&self.shell.entity.home)
     }
 
     /// A command or a read from the edge.
@@ -572,6 +578,9 @@ impl<A: Aggregate> Running<A> {
     }
 
     fn save(&self, snapshot: Snapshot) {
+        if self.is_erased() {
+            return;
+        }
         let (runtime, entity, service) =
             (Arc::clone(&self.shell.runtime), self.shell.entity, self.shell.shard.service);
         // The offset inside is the one before the batch; loading takes the snapshot's own.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use prognet_storage::{
-    AddressMap, Journal, Lsn, Name, ReadModel, Snapshots, codec,
+    AddressMap, Home, Journal, Lsn, Name, ReadModel, Snapshots, codec,
     journal::Limit,
     keyring::{self, Keyring},
 };
@@ -36,7 +36,7 @@ use crate::{
     residency::Residency,
     router::{Asking, Door, Doors, Written},
     runtime::{Runtime, Tasks},
-    topics::{Hub, Position, Published, Subscription, Topic, history, position_at},
+    topics::{Hub, Position, Published, Subscription, Topic, history, latest, position_at},
     tree::Root,
 };
 pub use inspection::{EntityView, KindCount, ReaderView};
@@ -339,6 +339,14 @@ impl Node {
         Ok(events)
     }
 
+    /// The last public events of a topic, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal does not answer.
+    pub async fn latest(&self, topic: Topic, limit: usize) -> Result<Vec<Published>, Unavailable> {
+        latest(&self.0.doors, topic, limit).await
+    }
+
     /// The position behind everything that is durable in a topic now.
     ///
     /// # Errors
@@ -374,6 +382,25 @@ impl Node {
     pub fn known_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Unavailable> {
         let secret = self.runtime().keyring.known_secret(name).map_err(no_secret)?;
         Ok(secret.map(|secret| secret.to_vec()))
+    }
+
+    /// Destroys a home's key: whatever was written about it, in whatever copy, is readable no more.
+    ///
+    /// Nothing is written about it again. It takes as long as the keyring is large, and is never undone.
+    ///
+    /// # Errors
+    /// When the keyring could not be written.
+    pub async fn erase(&self, home: Home) -> Result<(), Unavailable> {
+        let keyring = Arc::clone(&self.runtime().keyring);
+        let erase = move || if keyring.is_erased(&home) { Ok(()) } else { keyring.erase(&home) };
+        let erased = tokio::task::spawn_blocking(erase);
+        erased.await.map_err(|_panicked| Unavailable::NotWritten)?.map_err(no_secret)
+    }
+
+    /// Whether a home's key was destroyed.
+    #[must_use]
+    pub fn is_erased(&self, home: &Home) -> bool {
+        self.runtime().keyring.is_erased(home)
     }
 
     /// A keyed hash, for the ids of reservations and the keys of rows.

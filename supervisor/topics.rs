@@ -21,7 +21,7 @@ use prognet_storage::{Home, Lsn, journal::Stored, snapshots::TierError};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-pub(crate) use history::{history, position_at};
+pub(crate) use history::{history, latest, position_at};
 pub use position::Position;
 
 use crate::{Timestamp, Unavailable, readers::recorded, router::Doors};

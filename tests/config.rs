@@ -66,7 +66,9 @@ fn a_new_node_complains_of_nothing_but_the_door_that_is_taken() {
     let (_, error) = said(&refused);
     assert_eq!(refused.status.code(), Some(1));
     assert!(error.contains(&format!("failed to listen on {taken}: ")), "{error}");
-    assert!(!error.contains("WARN"), "{error}");
+    // But for where mails go, which nobody may overlook.
+    let warnings: Vec<_> = error.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(matches!(&warnings[..], [mail] if mail.contains("the dev inbox")), "{error}");
 }
 
 #[test]
@@ -151,4 +153,42 @@ async fn a_node_logs_json_and_limits_bodies_if_told_to() {
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let said_ready = |line: &Value| line["message"].as_str().is_some_and(|said| said.starts_with("ready on"));
     assert!(lines.iter().any(said_ready), "{log}");
+}
+
+#[test]
+fn a_node_that_others_reach_does_not_catch_their_mails_unasked() {
+    let beyond = ["config", "check", "--listen", "0.0.0.0:8080"];
+    for (more, refused) in [
+        (&[][..], Some("`mail.smtp_host` is `` (from default), but must be the name of an SMTP server")),
+        (&["--set", "mail.dev_inbox=on"], None),
+        (&["--set", "mail.smtp_host=smtp.example.org"], Some("`mail.from` is `` (from default)")),
+        (&["--set", "mail.smtp_host=smtp.example.org", "--set", "mail.from=no-reply@example.org"], None),
+    ] {
+        let checked = prognet(&[&beyond, more].concat(), &[]);
+        let (_, error) = said(&checked);
+        assert_eq!(checked.status.success(), refused.is_none(), "{more:?}: {error}");
+        assert!(error.contains(refused.unwrap_or_default()), "{more:?}: {error}");
+    }
+    let off = prognet(&["serve", "--listen", "127.0.0.1:0", "--set", "mail.dev_inbox=off"], &[]);
+    assert!(said(&off).1.contains("`mail.smtp_host`"), "{off:?}");
+}
+
+#[test]
+fn a_password_for_mail_travels_protected_and_never_shows() {
+    let password = [("PROGNET_MAIL_SMTP_PASSWORD", "hunter2")];
+    let set = |key: &'static str| ["--set", key];
+    let server = [set("mail.smtp_host=smtp.example.org"), set("mail.from=no-reply@example.org")].concat();
+    for (more, refused) in [
+        (vec![], Some("`mail.smtp_user`")),
+        (set("mail.smtp_user=ada").to_vec(), None),
+        (
+            [set("mail.smtp_user=ada"), set("mail.smtp_security=none")].concat(),
+            Some("`mail.smtp_security` is `none`"),
+        ),
+    ] {
+        let checked = prognet(&[&["config", "check"], &server[..], &more].concat(), &password);
+        let (_, error) = said(&checked);
+        assert_eq!(checked.status.success(), refused.is_none(), "{more:?}: {error}");
+        assert!(error.contains(refused.unwrap_or_default()) && !error.contains("hunter2"), "{error}");
+    }
 }

@@ -263,6 +263,8 @@ async fn every_projection_has_the_same_digest_after_it_was_rebuilt_from_nothing(
     for slug in ["one", "two", "three"] {
         ids.push(node.tenant(slug).await);
     }
+    let invite = json!({ "email": "grace@example.org", "role": "member" });
+    node.post(&format!("/v1/tenants/{}/invitations", ids[2]), invite).await.ok();
     // Half of the history is taken in by one process, half by the next.
     let node = node.kill_and_restart();
     let suspend = json!({ "reason": "other", "until": until.to_string() });
@@ -283,10 +285,14 @@ async fn every_projection_has_the_same_digest_after_it_was_rebuilt_from_nothing(
     assert_eq!(node.terminate(), Some(0));
 
     assert_eq!(digests(data.path(), &readers).await, before);
-    for (reader, digest) in before {
+    // Readers with effects outside keep no rows.
+    for (reader, digest) in before.into_iter().filter(|(reader, _)| !OUTWARD.contains(&reader.as_str())) {
         assert_ne!(Some(&digest), nothing.get(&reader), "{reader} keeps nothing, so this proves nothing");
     }
 }
+
+/// Readers that are no projections.
+const OUTWARD: [&str; 2] = ["eraser", "mail"];
 
 /// The readers of a node, once each has seen everything.
 async fn readers_caught_up(node: &Node) -> Vec<String> {

@@ -116,7 +116,10 @@ impl World {
             connections_max: 100,
             untaken_max: Duration::from_secs(120),
             page_items_max: 100,
+            proxies: prognet_http::Proxies::default(),
             auth: prognet_http::AuthSettings::default(),
+            dev_inbox: None,
+            tenancy: prognet_http::TenancySettings::default(),
         };
         let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();
         let (url, management) =

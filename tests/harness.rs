@@ -1,5 +1,7 @@
 //! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
+mod people;
+
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
+
+pub(crate) use people::Person;
 
 /// A running node; killed when dropped.
 pub(crate) struct Node {
@@ -228,8 +232,18 @@ impl Node {
 
     /// Asks again until the answer is as wanted.
     pub(crate) async fn eventually(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.eventually_in(Duration::from_secs(12), path, wanted).await
+    }
+
+    /// The same, of what takes its time.
+    pub(crate) async fn eventually_in(
+        &self,
+        patience: Duration,
+        path: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = Value::Null;
-        for _ in 0..600 {
+        for _ in 0..patience.as_millis() / 20 {
             last = self.get(path).await.body;
             if wanted(&last) {
                 return last;

@@ -107,5 +107,6 @@ async fn the_journey_of_the_readme_goes_as_it_says() {
     assert_eq!((&tenant["slug"], &tenant["status"]), (&json!("acme"), &json!("active")));
     let events: Value = serde_json::from_str(&checkout.read("events")).unwrap();
     let kinds = events["data"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap());
-    assert_eq!(kinds.collect::<Vec<_>>(), ["tenant.created", "tenant.suspended", "tenant.resumed"]);
+    let wanted = ["tenant.created", "membership.admitted", "tenant.suspended", "tenant.resumed"];
+    assert_eq!(kinds.collect::<Vec<_>>(), wanted);
 }

@@ -29,6 +29,7 @@ pub struct Session(Option<Open>);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Open {
     terms: Terms,
+    epoch: u64,
     opened_at: Timestamp,
     used_at: Timestamp,
     generation: u64,
@@ -58,11 +59,15 @@ pub enum End {
     Expired,
     /// A spent refresh token came back.
     Reused,
+    /// Its person, or whoever runs the platform, ended it from elsewhere.
+    Revoked,
 }
 
 /// What a session shows of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
+    /// The epoch of the account's credential it was opened under.
+    pub epoch: u64,
     /// The generation of the refresh token that is good now.
     pub generation: u64,
     /// When it ends, if it is not refreshed before.
@@ -80,6 +85,10 @@ pub enum Command {
         terms: Terms,
         /// The tenant its first token is for: tells a retry from another request.
         tenant: Option<TenantId>,
+        /// The epoch of the credential whose password was right.
+        epoch: u64,
+        /// What it is opened on, in words for its person.
+        device: Option<String>,
     },
     /// Spends a generation.
     Refresh {
@@ -95,9 +104,27 @@ pub enum Command {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields are the command's")]
 pub enum Event {
-    Opened { terms: Terms, at: Timestamp },
-    Refreshed { spent: u64, at: Timestamp },
-    Ended { why: End, at: Timestamp },
+    Opened {
+        terms: Terms,
+        at: Timestamp,
+        #[serde(default, skip_serializing_if = "is_first")]
+        epoch: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<String>,
+    },
+    Refreshed {
+        spent: u64,
+        at: Timestamp,
+    },
+    Ended {
+        why: End,
+        at: Timestamp,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+const fn is_first(epoch: &u64) -> bool {
+    *epoch == 0
 }
 
 /// Why a session says no.
@@ -118,16 +145,19 @@ impl Session {
         Entity::new(account.home(), id.number())
     }
 
-    fn open(&self, terms: Terms, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+    fn open(
+        &self,
+        terms: Terms,
+        epoch: u64,
+        device: Option<String>,
+        ctx: &Context,
+    ) -> Result<Decision<Self>, Rejection> {
         if self.0.is_some() {
             return Err(Rejection::AlreadyOpen);
         }
         let end = ctx.now().after(terms.lasts);
-        Ok(Decision::event(Event::Opened { terms, at: ctx.now() }).timer(
-            EXPIRE,
-            end,
-            Command::End(End::Expired),
-        ))
+        let opened = Event::Opened { terms, at: ctx.now(), epoch, device };
+        Ok(Decision::event(opened).timer(EXPIRE, end, Command::End(End::Expired)))
     }
 
     fn refresh(&self, generation: u64, ctx: &Context) -> Result<Decision<Self>, Rejection> {
@@ -173,16 +203,17 @@ impl Aggregate for Session {
 
     fn decide(&self, command: Command, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         match command {
-            Command::Open { terms, tenant: _ } => self.open(terms, ctx),
+            Command::Open { terms, tenant: _, epoch, device } => self.open(terms, epoch, device, ctx),
             Command::Refresh { generation } => self.refresh(generation, ctx),
             Command::End(why) => self.end(why, ctx),
         }
     }
 
     fn evolve(&mut self, event: &Event) {
-        if let Event::Opened { terms, at } = event {
+        if let Event::Opened { terms, at, epoch, device: _ } = event {
             self.0 = Some(Open {
                 terms: *terms,
+                epoch: *epoch,
                 opened_at: *at,
                 used_at: *at,
                 generation: 0,
@@ -207,6 +238,7 @@ impl Aggregate for Session {
 
     fn reply(&self) -> Option<View> {
         self.0.as_ref().map(|open| View {
+            epoch: open.epoch,
             generation: open.generation,
             until: open.until(),
             ended: open.ended,
@@ -215,7 +247,7 @@ impl Aggregate for Session {
 
     fn publish(event: &Event) -> Option<serde_json::Value> {
         match event {
-            Event::Opened { .. } => Some(serde_json::json!({})),
+            Event::Opened { device, .. } => Some(serde_json::json!({ "device": device })),
             Event::Refreshed { .. } => None,
             Event::Ended { why, .. } => Some(serde_json::json!({ "why": why })),
         }
@@ -236,7 +268,9 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const GRACE: Duration = Duration::from_secs(30);
     const TERMS: Terms = Terms { lasts: HOUR.saturating_mul(100), idle: HOUR, grace: GRACE };
-    const OPENED: Event = Event::Opened { terms: TERMS, at: NOON };
+    const OPENED: Event = Event::Opened { terms: TERMS, at: NOON, epoch: 0, device: None };
+
+    const OPEN: Command = Command::Open { terms: TERMS, tenant: None, epoch: 0, device: None };
 
     fn refreshed(spent: u64) -> Event {
         Event::Refreshed { spent, at: NOON }
@@ -248,13 +282,8 @@ mod tests {
 
     #[test]
     fn a_session_is_opened_once_and_has_an_end() {
-        given::<Session>([])
-            .when(Command::Open { terms: TERMS, tenant: None })
-            .then([OPENED])
-            .sets(&[("expire", NOON.after(TERMS.lasts))]);
-        given::<Session>([OPENED])
-            .when(Command::Open { terms: TERMS, tenant: None })
-            .rejects(Rejection::AlreadyOpen);
+        given::<Session>([]).when(OPEN).then([OPENED]).sets(&[("expire", NOON.after(TERMS.lasts))]);
+        given::<Session>([OPENED]).when(OPEN).rejects(Rejection::AlreadyOpen);
     }
 
     #[test]
@@ -296,7 +325,18 @@ mod tests {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/session.txt");
         holds_to_golden::<Session>(
             file.as_ref(),
-            &[OPENED, refreshed(0), Event::Ended { why: End::Reused, at: NOON }],
+            &[
+                OPENED,
+                Event::Opened {
+                    terms: TERMS,
+                    at: NOON,
+                    epoch: 3,
+                    device: Some("Firefox on Linux".to_owned()),
+                },
+                refreshed(0),
+                Event::Ended { why: End::Reused, at: NOON },
+                Event::Ended { why: End::Revoked, at: NOON },
+            ],
         );
     }
 

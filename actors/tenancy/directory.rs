@@ -76,7 +76,10 @@ impl Projection for Directory {
         };
         row.version += 1;
         match event {
-            tenant::Event::Created { .. } => {}
+            tenant::Event::Created { .. }
+            | tenant::Event::OwnerAdded { .. }
+            | tenant::Event::OwnerRemoved { .. }
+            | tenant::Event::RoleDefined { .. } => {}
             tenant::Event::Renamed { name, .. } => row.name = name,
             tenant::Event::Suspended { reason, until, at } => {
                 row.status = Status::Suspended { since: at, reason, until };

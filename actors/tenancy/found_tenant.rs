@@ -1,10 +1,11 @@
-//! Founding a tenant: a saga that claims the slug, creates the tenant, and keeps the slug for good.
+//! Founding a tenant: a saga that counts it with its founder's, claims the slug, creates the tenant, and keeps
+//! the slug for good. What the platform's admins found is not counted.
 //!
 //! ```text
-//! (none) ──Start──▶ Claiming ──claimed──▶ Creating ──created──▶ Confirming ──confirmed──▶ Founded
-//!                      │ taken, or too late
-//!                      ▼
-//!                    Failed (the slug is released)
+//! (none) ──Start──▶ Counting ──counted──▶ Claiming ──claimed──▶ Creating ──created──▶ Confirming ──owned, confirmed──▶ Founded
+//!                      │ too many            │ taken
+//!                      ▼     or too late     ▼
+//!                    Failed (what was counted or claimed is given back)
 //! ```
 
 use std::time::Duration;
@@ -12,14 +13,18 @@ use std::time::Duration;
 use prognet_supervisor::{Aggregate, Answer, Context, Decision, Entity, Kind};
 use serde::{Deserialize, Serialize};
 
-use super::tenant::{self, Tenant};
+use super::{
+    founder::{self, Founder},
+    membership::{self, Membership},
+    tenant::{self, Tenant},
+};
 use crate::{
     ids::{AccountId, TenantId},
     users::reservation::{self, Reservation},
     values::{Slug, TenantName},
 };
 
-/// How long the slug may take to be claimed.
+/// How long counting and claiming may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A claim outlives the saga's patience, so that it cannot end between creating and confirming.
 const CLAIM_LASTS: Duration = Duration::from_secs(24 * 3600);
@@ -45,6 +50,9 @@ pub struct Plan {
     pub name: TenantName,
     /// Its first owner.
     pub owner: AccountId,
+    /// How many tenants the owner may have founded with this one; none if that is not counted.
+    #[serde(default)]
+    pub at_most: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,7 @@ enum Stage {
     Confirming,
     Founded,
     Failed(Failure),
+    Counting,
 }
 
 /// Why no tenant was founded.
@@ -65,6 +74,8 @@ pub enum Failure {
     SlugTaken,
     /// The slug could not be claimed in time.
     TimedOut,
+    /// The founder has as many tenants as one may have founded.
+    TooMany,
 }
 
 /// How the founding stands.
@@ -83,9 +94,12 @@ pub enum View {
 #[expect(missing_docs, reason = "the steps of the diagram")]
 pub enum Command {
     Start(Plan),
+    Counted,
+    TooMany,
     SlugClaimed,
     SlugTaken,
     Created,
+    Owned,
     Confirmed,
     GiveUp,
 }
@@ -96,6 +110,7 @@ pub enum Command {
 #[expect(missing_docs, reason = "the steps of the diagram")]
 pub enum Event {
     Started(Plan),
+    Counted {},
     SlugClaimed {},
     TenantCreated {},
     Founded {},
@@ -117,19 +132,30 @@ impl FoundTenant {
         Entity::new(id.home(), id.number())
     }
 
-    fn start(&self, plan: Plan, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+    fn start(&self, plan: &Plan, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         match &self.plan {
-            Some(known) if *known == plan => Ok(Decision::nothing()),
+            Some(known) if known == plan => Ok(Decision::nothing()),
             Some(_) => Err(Rejection::AnotherPlan),
             None => {
-                let claim = reservation::Command::Claim { owner: plan.tenant.number(), lasts: CLAIM_LASTS };
-                let slug = Reservation::at(plan.slug_reservation);
-                Ok(Decision::event(Event::Started(plan)).send("claim", slug, &claim).timer(
-                    GIVE_UP,
-                    ctx.now().after(PATIENCE),
-                    Command::GiveUp,
-                ))
+                let started = Decision::event(Event::Started(plan.clone()));
+                let begun = match plan.at_most {
+                    Some(at_most) => {
+                        let take = founder::Command::Take { tenant: plan.tenant, at_most };
+                        started.send("count", Founder::at(plan.owner), &take)
+                    }
+                    None => Self::claiming(started, plan),
+                };
+                Ok(begun.timer(GIVE_UP, ctx.now().after(PATIENCE), Command::GiveUp))
             }
+        }
+    }
+
+    fn counted(&self, plan: &Plan) -> Decision<Self> {
+        match self.stage {
+            Stage::Counting => Self::claiming(Decision::event(Event::Counted {}), plan),
+            // Too late: give it back.
+            Stage::Failed(_) => Self::giving_back(Decision::nothing(), plan),
+            Stage::Claiming | Stage::Creating | Stage::Confirming | Stage::Founded => Decision::nothing(),
         }
     }
 
@@ -145,7 +171,7 @@ impl FoundTenant {
             }
             // Too late: give it back.
             Stage::Failed(_) => Self::releasing(Decision::nothing(), plan),
-            Stage::Creating | Stage::Confirming | Stage::Founded => Decision::nothing(),
+            Stage::Counting | Stage::Creating | Stage::Confirming | Stage::Founded => Decision::nothing(),
         }
     }
 
@@ -153,24 +179,41 @@ impl FoundTenant {
         if self.stage != Stage::Creating {
             return Decision::nothing();
         }
-        let confirm = reservation::Command::Confirm { owner: plan.tenant.number() };
-        Decision::event(Event::TenantCreated {}).send(
-            "confirm",
-            Reservation::at(plan.slug_reservation),
-            &confirm,
-        )
+        let member = Membership::at(plan.tenant, plan.owner);
+        Decision::event(Event::TenantCreated {}).send("own", member, &membership::Command::Own)
     }
 
-    fn failed(&self, failure: Failure) -> Decision<Self> {
-        if self.stage != Stage::Claiming {
+    fn owned(&self, plan: &Plan) -> Decision<Self> {
+        if self.stage != Stage::Confirming {
             return Decision::nothing();
         }
-        Decision::event(Event::Failed { failure }).clear(GIVE_UP)
+        let confirm = reservation::Command::Confirm { owner: plan.tenant.number() };
+        Decision::nothing().send("confirm", Reservation::at(plan.slug_reservation), &confirm)
+    }
+
+    fn failed(&self, plan: &Plan, failure: Failure) -> Decision<Self> {
+        let failed = Decision::event(Event::Failed { failure }).clear(GIVE_UP);
+        match self.stage {
+            Stage::Counting => failed,
+            Stage::Claiming if plan.at_most.is_some() => Self::giving_back(failed, plan),
+            Stage::Claiming => failed,
+            Stage::Creating | Stage::Confirming | Stage::Founded | Stage::Failed(_) => Decision::nothing(),
+        }
+    }
+
+    fn claiming(decision: Decision<Self>, plan: &Plan) -> Decision<Self> {
+        let claim = reservation::Command::Claim { owner: plan.tenant.number(), lasts: CLAIM_LASTS };
+        decision.send("claim", Reservation::at(plan.slug_reservation), &claim)
     }
 
     fn releasing(decision: Decision<Self>, plan: &Plan) -> Decision<Self> {
         let release = reservation::Command::Release { owner: plan.tenant.number() };
         decision.send("release", Reservation::at(plan.slug_reservation), &release)
+    }
+
+    fn giving_back(decision: Decision<Self>, plan: &Plan) -> Decision<Self> {
+        let give_back = founder::Command::GiveBack { tenant: plan.tenant };
+        decision.send("give_back", Founder::at(plan.owner), &give_back)
     }
 }
 
@@ -184,20 +227,26 @@ impl Aggregate for FoundTenant {
     fn decide(&self, command: Command, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         let Some(plan) = &self.plan else {
             return match command {
-                Command::Start(plan) => self.start(plan, ctx),
-                Command::SlugClaimed
+                Command::Start(plan) => self.start(&plan, ctx),
+                Command::Counted
+                | Command::TooMany
+                | Command::SlugClaimed
                 | Command::SlugTaken
                 | Command::Created
+                | Command::Owned
                 | Command::Confirmed
                 | Command::GiveUp => Ok(Decision::nothing()),
             };
         };
         Ok(match command {
-            Command::Start(plan) => return self.start(plan, ctx),
+            Command::Start(plan) => return self.start(&plan, ctx),
+            Command::Counted => self.counted(plan),
+            Command::TooMany => self.failed(plan, Failure::TooMany),
             Command::SlugClaimed => self.slug_claimed(plan),
-            Command::SlugTaken => self.failed(Failure::SlugTaken),
-            Command::GiveUp => self.failed(Failure::TimedOut),
+            Command::SlugTaken => self.failed(plan, Failure::SlugTaken),
+            Command::GiveUp => self.failed(plan, Failure::TimedOut),
             Command::Created => self.created(plan),
+            Command::Owned => self.owned(plan),
             Command::Confirmed if self.stage == Stage::Confirming => Decision::event(Event::Founded {}),
             Command::Confirmed => Decision::nothing(),
         })
@@ -205,7 +254,11 @@ impl Aggregate for FoundTenant {
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::Started(plan) => self.plan = Some(plan.clone()),
+            Event::Started(plan) => {
+                self.stage = if plan.at_most.is_some() { Stage::Counting } else { Stage::Claiming };
+                self.plan = Some(plan.clone());
+            }
+            Event::Counted {} => self.stage = Stage::Claiming,
             Event::SlugClaimed {} => self.stage = Stage::Creating,
             Event::TenantCreated {} => self.stage = Stage::Confirming,
             Event::Founded {} => self.stage = Stage::Founded,
@@ -215,7 +268,7 @@ impl Aggregate for FoundTenant {
 
     fn reply(&self) -> View {
         match self.stage {
-            Stage::Claiming | Stage::Creating | Stage::Confirming => View::Running,
+            Stage::Counting | Stage::Claiming | Stage::Creating | Stage::Confirming => View::Running,
             Stage::Founded => View::Founded,
             Stage::Failed(failure) => View::Failed(failure),
         }
@@ -223,10 +276,13 @@ impl Aggregate for FoundTenant {
 
     fn heard(&self, answer: &Answer) -> Option<Command> {
         match (answer.step(), answer.is_accepted()) {
+            ("count", true) => Some(Command::Counted),
+            ("count", false) => Some(Command::TooMany),
             ("claim", true) => Some(Command::SlugClaimed),
             ("claim", false) => Some(Command::SlugTaken),
             // The only no of a tenant to its creation is that this saga has created it already.
             ("create", _) => Some(Command::Created),
+            ("own", _) => Some(Command::Owned),
             ("confirm", _) => Some(Command::Confirmed),
             _ => None,
         }
@@ -254,7 +310,12 @@ mod tests {
             slug_reservation: 9,
             name: TenantName::parse("Acme").unwrap(),
             owner: AccountId::new(7),
+            at_most: None,
         }
+    }
+
+    fn counted_plan() -> Plan {
+        Plan { at_most: Some(10), ..plan() }
     }
 
     const HELD: reservation::View = reservation::View { owner: Some(1), is_confirmed: false };
@@ -275,6 +336,10 @@ mod tests {
         given::<FoundTenant>(claimed.clone())
             .hears::<Tenant>("create", &Ok(None))
             .then([Event::TenantCreated {}])
+            .sends(&["own"]);
+        given::<FoundTenant>(claimed.clone().into_iter().chain([Event::TenantCreated {}]))
+            .hears::<Membership>("own", &Ok(None))
+            .then([])
             .sends(&["confirm"]);
         let founded = given::<FoundTenant>(claimed.into_iter().chain([Event::TenantCreated {}]))
             .hears::<Reservation>("confirm", &Ok(HELD))
@@ -283,9 +348,35 @@ mod tests {
     }
 
     #[test]
+    fn a_founding_is_counted_first_and_given_back_if_it_fails() {
+        let started = Event::Started(counted_plan());
+        let counted = [started.clone(), Event::Counted {}];
+        given::<FoundTenant>([])
+            .when(Command::Start(counted_plan()))
+            .then([started.clone()])
+            .sends(&["count"]);
+        given::<FoundTenant>([started.clone()])
+            .hears::<Founder>("count", &Ok(founder::View { tenants: 1 }))
+            .then([Event::Counted {}])
+            .sends(&["claim"]);
+        given::<FoundTenant>(counted)
+            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken { by: 2 }))
+            .then([Event::Failed { failure: Failure::SlugTaken }])
+            .sends(&["give_back"]);
+        given::<FoundTenant>([started.clone()])
+            .hears::<Founder>("count", &Err(founder::Rejection::TooMany { at_most: 10 }))
+            .then([Event::Failed { failure: Failure::TooMany }])
+            .sends(&[]);
+        given::<FoundTenant>([started, Event::Failed { failure: Failure::TimedOut }])
+            .hears::<Founder>("count", &Ok(founder::View { tenants: 1 }))
+            .then([])
+            .sends(&["give_back"]);
+    }
+
+    #[test]
     fn a_taken_slug_ends_it() {
         let failed = given::<FoundTenant>([Event::Started(plan())])
-            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken))
+            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken { by: 2 }))
             .then([Event::Failed { failure: Failure::SlugTaken }]);
         assert_eq!(failed.state.reply(), View::Failed(Failure::SlugTaken));
     }
@@ -316,10 +407,13 @@ mod tests {
             file.as_ref(),
             &[
                 Event::Started(plan()),
+                Event::Started(counted_plan()),
+                Event::Counted {},
                 Event::SlugClaimed {},
                 Event::TenantCreated {},
                 Event::Founded {},
                 Event::Failed { failure: Failure::SlugTaken },
+                Event::Failed { failure: Failure::TooMany },
             ],
         );
     }

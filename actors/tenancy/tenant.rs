@@ -1,20 +1,29 @@
-//! A tenant: one organization, from creation on.
+//! A tenant: one organization, from creation on, and who owns it.
 //!
 //! ```text
 //! (none) ──Create──▶ Active ──Suspend──▶ Suspended
 //!                      ▲──Resume, or its `until`──┘
 //! ```
+//! It always has an owner. Its members are entities of their own (`membership.rs`), which ask here before one of
+//! them becomes an owner or ceases to be one.
 
 use prognet_supervisor::{Aggregate, Context, Decision, Entity, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    founder::{self, Founder},
+    role::Permissions,
+};
 use crate::{
+    auth::access::Authority,
     ids::{AccountId, TenantId},
     values::{Slug, TenantName},
 };
 
 /// The timer that ends a suspension with an end.
 const RESUME: &str = "resume";
+/// Owners of one tenant: more than any board has, few enough to be read with every token.
+const OWNERS_MAX: usize = 50;
 
 /// One organization.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -29,8 +38,10 @@ pub struct View {
     pub slug: Slug,
     /// Whether it is open.
     pub status: Status,
-    /// Who can do everything in it.
+    /// Who can do everything in it; never nobody.
     pub owners: Vec<AccountId>,
+    /// What its own role allows, once it has defined one.
+    pub custom_role: Option<Permissions>,
     /// Rises with every change: what `ETag` carries.
     pub version: u64,
     /// Rises with every suspension: older tokens are refused.
@@ -97,6 +108,23 @@ pub enum Command {
     },
     /// Opens it again.
     Resume,
+    /// Adds an owner, whose membership asks for it.
+    AddOwner {
+        /// Who.
+        owner: AccountId,
+    },
+    /// Lets go of an owner, whose membership asks for it; not of the last one.
+    RemoveOwner {
+        /// Who.
+        owner: AccountId,
+    },
+    /// Defines what its own role allows.
+    DefineRole {
+        /// What.
+        permissions: Permissions,
+        /// Whose say it is: over what it allowed, and over what it is to allow.
+        by: Authority,
+    },
 }
 
 /// What has happened. Variants and fields are only ever added.
@@ -108,6 +136,9 @@ pub enum Event {
     Renamed { name: TenantName, at: Timestamp },
     Suspended { reason: Reason, until: Option<Timestamp>, at: Timestamp },
     Resumed { at: Timestamp },
+    OwnerAdded { owner: AccountId, at: Timestamp },
+    OwnerRemoved { owner: AccountId, at: Timestamp },
+    RoleDefined { permissions: Permissions, at: Timestamp },
 }
 
 /// Why a tenant says no.
@@ -137,6 +168,15 @@ pub enum Rejection {
     /// A suspension cannot end before it begins.
     #[error("`until` lies in the past")]
     UntilInThePast,
+    /// Nobody would own it any more.
+    #[error("a tenant keeps at least one owner")]
+    LastOwner,
+    /// It has as many owners as a tenant may have.
+    #[error("a tenant has at most 50 owners")]
+    TooManyOwners,
+    /// Whoever defines its role lacks something that the role allows or is to allow.
+    #[error("nobody gives or takes what they lack")]
+    BeyondReach,
 }
 
 impl Tenant {
@@ -204,6 +244,47 @@ impl Tenant {
             Status::Suspended { .. } => Ok(Decision::event(Event::Resumed { at: ctx.now() }).clear(RESUME)),
         }
     }
+
+    fn add_owner(&self, owner: AccountId, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        let tenant = self.known()?;
+        if tenant.owners.contains(&owner) {
+            return Ok(Decision::nothing());
+        }
+        if tenant.owners.len() >= OWNERS_MAX {
+            return Err(Rejection::TooManyOwners);
+        }
+        Ok(Decision::event(Event::OwnerAdded { owner, at: ctx.now() }))
+    }
+
+    fn remove_owner(&self, owner: AccountId, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        let tenant = self.known()?;
+        if !tenant.owners.contains(&owner) {
+            return Ok(Decision::nothing());
+        }
+        if tenant.owners.len() == 1 {
+            return Err(Rejection::LastOwner);
+        }
+        // Whoever founded it and lets go of it may found another.
+        let give_back = founder::Command::GiveBack { tenant: TenantId::new(ctx.entity().home.id) };
+        let removed = Decision::event(Event::OwnerRemoved { owner, at: ctx.now() });
+        Ok(removed.send("give_back", Founder::at(owner), &give_back))
+    }
+
+    fn define_role(
+        &self,
+        permissions: Permissions,
+        by: Authority,
+        ctx: &Context,
+    ) -> Result<Decision<Self>, Rejection> {
+        let known = self.known()?.custom_role;
+        if !by.covers(permissions.and(known.unwrap_or_default())) {
+            return Err(Rejection::BeyondReach);
+        }
+        if known == Some(permissions) {
+            return Ok(Decision::nothing());
+        }
+        Ok(Decision::event(Event::RoleDefined { permissions, at: ctx.now() }))
+    }
 }
 
 impl Aggregate for Tenant {
@@ -220,6 +301,9 @@ impl Aggregate for Tenant {
             Command::Rename { name, if_version } => self.rename(name, if_version, ctx),
             Command::Suspend { reason, until } => self.suspend(reason, until, ctx),
             Command::Resume => self.resume(ctx),
+            Command::AddOwner { owner } => self.add_owner(owner, ctx),
+            Command::RemoveOwner { owner } => self.remove_owner(owner, ctx),
+            Command::DefineRole { permissions, by } => self.define_role(permissions, by, ctx),
         }
     }
 
@@ -230,6 +314,7 @@ impl Aggregate for Tenant {
                 slug: slug.clone(),
                 status: Status::Active,
                 owners: vec![*owner],
+                custom_role: None,
                 version: 0,
                 epoch: 0,
                 created_at: *at,
@@ -245,6 +330,9 @@ impl Aggregate for Tenant {
                 tenant.epoch += 1;
             }
             Event::Resumed { .. } => tenant.status = Status::Active,
+            Event::OwnerAdded { owner, .. } => tenant.owners.push(*owner),
+            Event::OwnerRemoved { owner, .. } => tenant.owners.retain(|known| known != owner),
+            Event::RoleDefined { permissions, .. } => tenant.custom_role = Some(*permissions),
         }
     }
 
@@ -260,6 +348,10 @@ impl Aggregate for Tenant {
             Event::Renamed { name, .. } => serde_json::json!({ "name": name }),
             Event::Suspended { reason, until, .. } => serde_json::json!({ "reason": reason, "until": until }),
             Event::Resumed { .. } => serde_json::json!({}),
+            Event::OwnerAdded { owner, .. } | Event::OwnerRemoved { owner, .. } => {
+                serde_json::json!({ "owner": owner })
+            }
+            Event::RoleDefined { permissions, .. } => serde_json::json!({ "permissions": permissions }),
         })
     }
 
@@ -272,129 +364,4 @@ impl Aggregate for Tenant {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use prognet_supervisor::testing::{NOON, given, holds_to_golden};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const OWNER: AccountId = AccountId::new(7);
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn name(text: &str) -> TenantName {
-        TenantName::parse(text).unwrap()
-    }
-
-    fn created() -> Event {
-        Event::Created { name: name("Acme"), slug: Slug::parse("acme").unwrap(), owner: OWNER, at: NOON }
-    }
-
-    fn suspended(until: Option<Timestamp>) -> Event {
-        Event::Suspended { reason: Reason::Abuse, until, at: NOON }
-    }
-
-    #[test]
-    fn a_tenant_is_created_once() {
-        let create = Command::Create { name: name("Acme"), slug: Slug::parse("acme").unwrap(), owner: OWNER };
-        let tenant = given::<Tenant>([]).when(create.clone()).then([created()]).state.reply().unwrap();
-        assert_eq!((tenant.version, tenant.epoch, tenant.owners), (1, 0, vec![OWNER]));
-        given::<Tenant>([created()]).when(create).rejects(Rejection::AlreadyExists);
-    }
-
-    #[test]
-    fn a_suspended_tenant_is_not_suspended_twice() {
-        given::<Tenant>([created(), suspended(None)])
-            .when(Command::Suspend { reason: Reason::Other, until: None })
-            .rejects(Rejection::AlreadySuspended { since: NOON });
-    }
-
-    #[test]
-    fn a_suspension_raises_the_epoch_and_resuming_keeps_it() {
-        let suspend = Command::Suspend { reason: Reason::Abuse, until: None };
-        let tenant =
-            given::<Tenant>([created()]).when(suspend).then([suspended(None)]).state.reply().unwrap();
-        assert_eq!(tenant.epoch, 1);
-        let resumed = Event::Resumed { at: NOON };
-        let tenant =
-            given::<Tenant>([created(), suspended(None)]).when(Command::Resume).then([resumed]).state;
-        assert_eq!(tenant.reply().unwrap().epoch, 1);
-    }
-
-    #[test]
-    fn a_suspension_with_an_end_sets_a_timer_for_it() {
-        let until = Some(NOON.after(HOUR));
-        given::<Tenant>([created()])
-            .when(Command::Suspend { reason: Reason::Abuse, until })
-            .then([suspended(until)])
-            .sets(&[("resume", NOON.after(HOUR))]);
-        given::<Tenant>([created()])
-            .when(Command::Suspend { reason: Reason::Abuse, until: Some(NOON) })
-            .rejects(Rejection::UntilInThePast);
-    }
-
-    #[test]
-    fn a_rename_of_an_old_version_is_refused() {
-        given::<Tenant>([created(), Event::Renamed { name: name("New"), at: NOON }])
-            .when(Command::Rename { name: name("Other"), if_version: Some(1) })
-            .rejects(Rejection::VersionMismatch { current: 2 });
-    }
-
-    #[test]
-    fn nothing_but_creating_works_on_an_unknown_tenant() {
-        given::<Tenant>([]).when(Command::Resume).rejects(Rejection::Unknown);
-        given::<Tenant>([])
-            .when(Command::Rename { name: name("x"), if_version: None })
-            .rejects(Rejection::Unknown);
-    }
-
-    fn any_command() -> impl Strategy<Value = Command> {
-        prop_oneof![
-            Just(Command::Create { name: name("Acme"), slug: Slug::parse("acme").unwrap(), owner: OWNER }),
-            ("[a-z]{1,9}", proptest::option::of(0..9_u64))
-                .prop_map(|(text, if_version)| Command::Rename { name: name(&text), if_version }),
-            proptest::option::of(-9..9_i64).prop_map(|hours| Command::Suspend {
-                reason: Reason::Other,
-                until: hours.map(|hours| Timestamp::from_millis(NOON.as_millis() + hours * 3_600_000)),
-            }),
-            Just(Command::Resume),
-        ]
-    }
-
-    #[test]
-    fn every_event_ever_written_is_read() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/tenant.txt");
-        holds_to_golden::<Tenant>(
-            file.as_ref(),
-            &[
-                created(),
-                Event::Renamed { name: name("New"), at: NOON },
-                suspended(None),
-                suspended(Some(NOON)),
-                Event::Resumed { at: NOON },
-            ],
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_commands_panic_and_replay_gives_the_same_state(commands in proptest::collection::vec(any_command(), 0..30)) {
-            let mut history = Vec::new();
-            let mut live = Tenant::default();
-            for command in commands {
-                if let Some(events) = given::<Tenant>(history.clone()).when(command).accepted() {
-                    for event in &events {
-                        live.evolve(event);
-                    }
-                    history.extend(events);
-                }
-            }
-            let mut replayed = Tenant::default();
-            for event in &history {
-                replayed.evolve(event);
-            }
-            prop_assert_eq!(replayed.reply(), live.reply());
-        }
-    }
-}
+mod tests;

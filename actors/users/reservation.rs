@@ -71,7 +71,10 @@ pub enum Event {
 pub enum Rejection {
     /// Another holds it.
     #[error("taken")]
-    Taken,
+    Taken {
+        /// Who.
+        by: u128,
+    },
     /// Whoever confirms does not hold it any more.
     #[error("not held")]
     NotHeld,
@@ -86,7 +89,7 @@ impl Reservation {
 
     fn claim(&self, owner: u128, lasts: Duration, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         match self.0 {
-            Some(held) if held.owner != owner => Err(Rejection::Taken),
+            Some(held) if held.owner != owner => Err(Rejection::Taken { by: held.owner }),
             Some(_) => Ok(Decision::nothing()),
             None => {
                 let until = ctx.now().after(lasts);
@@ -167,7 +170,7 @@ mod tests {
     fn a_value_has_one_owner_and_a_claim_ends_by_itself() {
         let claim = |owner| Command::Claim { owner, lasts: MINUTE };
         given::<Reservation>([]).when(claim(1)).then([claimed(1)]).sets(&[("expire", NOON.after(MINUTE))]);
-        given::<Reservation>([claimed(1)]).when(claim(2)).rejects(Rejection::Taken);
+        given::<Reservation>([claimed(1)]).when(claim(2)).rejects(Rejection::Taken { by: 1 });
         given::<Reservation>([claimed(1)]).when(claim(1)).then([]);
     }
 

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_taken_address_leaves_the_platform_open() {
         let failed = given::<SetUp>([STARTED])
-            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken))
+            .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken { by: 2 }))
             .then([Event::EmailTaken {}]);
         assert_eq!(failed.state.reply(), View::Open);
         let other = Plan { account: AccountId::new(2), ..PLAN };

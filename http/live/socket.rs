@@ -20,11 +20,12 @@ use actix_web::{
     web::{Data, Payload},
 };
 use actix_ws::{AggregatedMessage, CloseCode, CloseReason, ProtocolError, Session};
+use prognet_actors::auth::access::Principal;
 use prognet_sdk::{LiveFrame, LiveRequest};
 use prognet_supervisor::{Frame, Position, Timestamp, Topic};
 use tokio::sync::oneshot;
 
-use super::{LOOK_EVERY, Standing, begin, cursor_at, stands, topic, view};
+use super::{LOOK_EVERY, Standing, begin, cursor_at, may_watch, stands, topic, view};
 use crate::{Edge, gate::Admitted, problem::Problem, v1::Problems};
 
 /// A socket that has not proven anybody by then is closed.
@@ -90,7 +91,7 @@ struct Socket {
     session: Option<Session>,
     admitted: Option<Admitted>,
     standing: Option<Standing>,
-    watched: HashMap<String, SpawnHandle>,
+    watched: HashMap<String, (Topic, SpawnHandle)>,
     heard_at: Timestamp,
     looks: u32,
 }
@@ -150,8 +151,12 @@ impl Socket {
         let look = async move { stands(&edge, &claims).await };
         context.spawn(look.into_actor(self).map(|look, socket, context| {
             let Some(standing) = &mut socket.standing else { return };
+            let (who, look) = match look {
+                Ok(who) => (Some(who), Ok(())),
+                Err(problem) => (None, Err(problem)),
+            };
             match standing.after(look, &socket.edge) {
-                Ok(()) => {}
+                Ok(()) => socket.keep_to_rights(who, context),
                 Err(problem) if problem.is_unavailable() => {
                     socket.farewell(CloseCode::Again, problem.said(), context);
                 }
@@ -171,11 +176,25 @@ impl Socket {
                 self.subscribe(topic, after, &admitted, context);
             }
             (LiveRequest::Unsubscribe { topic }, Some(_)) => {
-                if let Some(watched) = self.watched.remove(&topic) {
-                    context.cancel_future(watched);
-                }
-                self.send(&LiveFrame::Unsubscribed { topic }, context);
+                self.unsubscribe(topic, context);
             }
+        }
+    }
+
+    fn unsubscribe(&mut self, topic: String, context: &mut Context<Self>) {
+        if let Some((_, watched)) = self.watched.remove(&topic) {
+            context.cancel_future(watched);
+        }
+        self.send(&LiveFrame::Unsubscribed { topic }, context);
+    }
+
+    /// Rights change while a socket is open: what its caller may watch no longer ends.
+    fn keep_to_rights(&mut self, who: Option<Principal>, context: &mut Context<Self>) {
+        let Some((who, admitted)) = who.zip(self.admitted.as_mut()) else { return };
+        admitted.principal = who;
+        let lost = self.watched.iter().filter(|(_, (topic, _))| may_watch(*topic, &who).is_err());
+        for name in lost.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.unsubscribe(name, context);
         }
     }
 
@@ -255,7 +274,7 @@ impl Socket {
             }
         };
         let pump = context.spawn(pump.into_actor(self));
-        if let Some(before) = self.watched.insert(name, pump) {
+        if let Some((_, before)) = self.watched.insert(name, (topic, pump)) {
             context.cancel_future(before);
         }
     }

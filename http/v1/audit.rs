@@ -11,6 +11,7 @@ use prognet_actors::{
     tenancy::Tenant,
 };
 use prognet_sdk::{AuditEntry, AuditPage};
+use prognet_supervisor::Home;
 
 use super::{
     Problems,
@@ -31,15 +32,25 @@ pub(crate) async fn of_tenant(
     let tenant = id(&tenant)?;
     let scope = caller.may(Right::ReadAudit, tenant)?;
     known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
-    let list = format!("audit/{tenant}");
-    let limit = page.limit(&edge)?;
+    let page = of_home(tenant.home(), &tenant.to_string(), &page, &edge).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// Entries of the audit trail of a home, which is `named`, oldest first.
+pub(crate) async fn of_home(
+    home: Home,
+    named: &str,
+    page: &After,
+    edge: &Edge,
+) -> Result<AuditPage, Problem> {
+    let list = format!("audit/{named}");
+    let limit = page.limit(edge)?;
     let after =
         page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
-    let prefix = Audit::prefix(tenant.home());
-    let rows = edge.node.rows::<Audit, Row>(&prefix, after.as_deref(), limit + 1).await?;
+    let rows = edge.node.rows::<Audit, Row>(&Audit::prefix(home), after.as_deref(), limit + 1).await?;
     let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, &list, key));
     let data = rows.iter().take(limit).map(|(_, row)| entry(row)).collect();
-    Ok(HttpResponse::Ok().json(AuditPage { data, next }))
+    Ok(AuditPage { data, next })
 }
 
 fn entry(row: &Row) -> AuditEntry {

@@ -35,6 +35,14 @@ pub(crate) struct After {
 }
 
 impl After {
+    /// The first page, of the usual length.
+    pub(crate) const FIRST: Self = Self { after: None, limit: None };
+
+    /// The page after another, of the usual length.
+    pub(crate) const fn behind(next: String) -> Self {
+        Self { after: Some(next), limit: None }
+    }
+
     /// How many items the page may have.
     pub(crate) fn limit(&self, edge: &Edge) -> Result<usize, Problem> {
         page_items(self.limit, edge)

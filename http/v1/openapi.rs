@@ -11,7 +11,9 @@ use utoipa::{
     },
 };
 
-use super::{audit, events, sessions, setup, system, tenants};
+use super::{
+    accounts, audit, dev, events, invitations, me, members, people, roles, sessions, setup, system, tenants,
+};
 use crate::{Edge, keys, live};
 
 /// What any route may answer instead, as `application/problem+json` (RFC 9457).
@@ -72,6 +74,26 @@ pub(crate) enum Problems {
         sessions::refresh,
         sessions::end,
         sessions::me,
+        me::change_password,
+        me::sessions,
+        me::end_others,
+        accounts::sign_up,
+        accounts::verify,
+        accounts::forgot,
+        accounts::reset,
+        accounts::confirm_email,
+        accounts::undo_email,
+        accounts::stay,
+        me::change_email,
+        me::delete,
+        me::activity,
+        me::export,
+        people::find,
+        people::read,
+        people::disable,
+        people::enable,
+        people::end_sessions,
+        people::activity,
         keys::jwks,
         tenants::create,
         tenants::list,
@@ -79,10 +101,26 @@ pub(crate) enum Problems {
         tenants::rename,
         tenants::suspend,
         tenants::resume,
+        members::list,
+        members::read,
+        members::change,
+        members::suspend,
+        members::resume,
+        members::remove,
+        members::own,
+        roles::list,
+        roles::define,
+        invitations::invite,
+        invitations::list,
+        invitations::revoke,
+        invitations::look,
+        invitations::accept,
+        invitations::decline,
         events::of_tenant,
         audit::of_tenant,
         live::socket::open,
         live::sse,
+        dev::messages,
         system::counts,
         system::actor,
         system::release,
@@ -90,8 +128,13 @@ pub(crate) enum Problems {
     tags(
         (name = "setup", description = "The first admin"),
         (name = "sessions", description = "Signing in, staying signed in, signing out"),
+        (name = "accounts", description = "Signing up, mailed links, forgotten passwords; and people, for platform admins"),
+        (name = "me", description = "What is the caller's own"),
         (name = "tenants", description = "Organizations"),
+        (name = "members", description = "Who belongs to an organization, and what they may do"),
+        (name = "invitations", description = "People asked into an organization by mail"),
         (name = "events", description = "What happens: live, read back, and who did it"),
+        (name = "dev", description = "While building on a node: the mails it caught"),
         (name = "system", description = "What runs on a node"),
     ),
     security(("bearer" = [])),
@@ -139,9 +182,8 @@ mod tests {
     /// The default of `http.page_items_max`.
     const PAGE_ITEMS_MAX: usize = 200;
 
-    /// Routes for browsers and machines that are not the API.
-    const UNDESCRIBED: [&str; 4] =
-        ["/setup", "/assets/pages.css", "/problems/{area}/{name}", "/openapi.json"];
+    /// What describes the others.
+    const UNDESCRIBED: [&str; 1] = ["/openapi.json"];
 
     #[test]
     fn the_description_has_exactly_the_routes_that_are_served() {

@@ -1,26 +1,24 @@
-//! Setting the platform up: by script, or by the page behind the setup link.
+//! Setting the platform up.
 
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
-use minijinja::context;
 use prognet_actors::{
     auth::{Credential, credential},
+    communication::message::Language,
     ids::AccountId,
     users::{
         Account, Reservation, SetUp, account,
         set_up::{self, Plan, View},
     },
-    values::{Email, Password, PersonName},
+    values::{Email, PersonName},
 };
 use prognet_sdk::{SetUp as Wanted, SetUpDone};
 use prognet_supervisor::{Asking, Refused};
-use serde::Deserialize;
 
 use super::Problems;
 use crate::{
     Edge,
     caller::Stranger,
-    input::{Form, Json, Query},
-    pages,
+    input::Json,
     problem::{Problem, invalid},
 };
 
@@ -36,10 +34,14 @@ pub(crate) async fn set_up(
     Ok(HttpResponse::Created().json(SetUpDone { account: account.to_string() }))
 }
 
-async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<AccountId, Problem> {
+/// Makes the first admin for whoever has the setup link's token.
+pub(crate) async fn make_admin(
+    stranger: &Stranger,
+    wanted: Wanted,
+    edge: &Edge,
+) -> Result<AccountId, Problem> {
     let email = Email::parse(&wanted.email).map_err(invalid("email"))?;
     let name = PersonName::parse(&wanted.name).map_err(invalid("name"))?;
-    let password = Password::parse(&wanted.password).map_err(invalid("password"))?;
     let asking = *stranger.asking();
     // Whoever has the link makes the same account: who is late leaves nothing behind.
     let id = edge.node.hash("setup-account", wanted.token.as_bytes());
@@ -58,9 +60,10 @@ async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<
         return Err(email_taken());
     }
     let salt = edge.node.hash("password-salt", &id.to_be_bytes());
-    let password = edge.passwords.hash(password, salt).await?;
+    let about = vec![email.to_string(), name.to_string()];
+    let password = edge.passwords.new_hash("password", wanted.password, about, salt).await?;
     let plain = Asking { key: None, ..asking };
-    let register = account::Command::Register { email, name };
+    let register = account::Command::Register { email, name, language: Language::default() };
     let create = credential::Command::Create { password };
     match edge.node.ask(&plain, Account::at(account), register).await {
         Err(Refused::Rejected(_)) => return Err(done()),
@@ -82,38 +85,4 @@ async fn make_admin(stranger: &Stranger, wanted: Wanted, edge: &Edge) -> Result<
 
 fn email_taken() -> Problem {
     Problem::new(StatusCode::CONFLICT, "setup/email-taken", "The address is taken")
-}
-
-/// What the setup link carries.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Link {
-    #[serde(default)]
-    token: String,
-}
-
-/// The page behind the setup link; looking at it uses nothing up.
-pub(crate) async fn page(Query(link): Query<Link>, edge: Data<Edge>) -> HttpResponse {
-    let is_good = edge.setup.is_good(&edge.node, &link.token);
-    let status = if is_good { StatusCode::OK } else { StatusCode::FORBIDDEN };
-    let values = context! { token => link.token.as_str(), is_good };
-    std::future::ready(pages::page(status, "setup", &values)).await
-}
-
-/// The page's form.
-pub(crate) async fn submit(stranger: Stranger, Form(wanted): Form<Wanted>, edge: Data<Edge>) -> HttpResponse {
-    let (token, email, name) = (wanted.token.clone(), wanted.email.clone(), wanted.name.clone());
-    match make_admin(&stranger, wanted, &edge).await {
-        Ok(_) => pages::page(StatusCode::CREATED, "setup", &context! { is_done => true, email }),
-        Err(problem) => {
-            let is_good = edge.setup.is_good(&edge.node, &token);
-            let title = problem.title();
-            let errors: Vec<_> = problem
-                .errors()
-                .iter()
-                .map(|error| context! { field => error.field.as_str(), detail => error.detail.as_str() })
-                .collect();
-            let values = context! { token, email, name, is_good, title, errors };
-            pages::page(problem.status(), "setup", &values)
-        }
-    }
 }

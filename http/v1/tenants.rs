@@ -1,5 +1,7 @@
 //! Tenants: found, read, list, rename, suspend, resume.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
@@ -19,23 +21,21 @@ use prognet_sdk::{
     CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
 };
 use prognet_supervisor::{Timestamp, Written};
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::Problems;
 
 use crate::{
     Edge,
     caller::Caller,
-    cursor,
-    input::{Json, Query, page_items},
+    input::{Json, Query},
+    list::{self, Page},
     problem::{Problem, invalid},
 };
 
 type Answer = Result<HttpResponse, Problem>;
 
-/// Founds a tenant; the same `Idempotency-Key` meets the same one.
-#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body = CreateTenant, params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+/// Founds a tenant, which the caller owns; the same `Idempotency-Key` meets the same one.
+#[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body(content = CreateTenant, example = json!({ "name": "Acme", "slug": "acme" })), params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 201, description = "Founded", body = TenantView), Problems))]
 pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge: Data<Edge>) -> Answer {
     let slug = Slug::parse(&body.slug).map_err(invalid("slug"))?;
@@ -43,14 +43,16 @@ pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge:
     let scope = caller.may_on_platform(Right::CreateTenant)?;
     let tenant = TenantId::new(scope.created_id(&edge));
     let slug_reservation = edge.node.hash("slug", slug.as_str().as_bytes());
-    let plan = Plan { tenant, slug, slug_reservation, name, owner: caller.account() };
+    let is_counted = !caller.principal().is_platform_admin;
+    let at_most = is_counted.then_some(edge.settings.tenancy.per_account_max);
+    let plan = Plan { tenant, slug, slug_reservation, name, owner: caller.account(), at_most };
     let start = found_tenant::Command::Start(plan);
     let founded = edge.node.ask_to_end(scope.asking(), FoundTenant::at(tenant), start).await?;
     if let found_tenant::View::Failed(failure) = founded.reply {
         return Err(failure.into());
     }
     let view = known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
-    Ok(answer(StatusCode::CREATED, &edge, tenant, view, founded.written))
+    Ok(answer(StatusCode::CREATED, &edge, tenant, &view, founded.written))
 }
 
 /// One tenant, as it is now.
@@ -58,9 +60,19 @@ pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge:
     responses((status = 200, description = "The tenant; `ETag` is its version", body = TenantView), Problems))]
 pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
     let tenant = id(&tenant)?;
+    let view = read_view(&caller, tenant, &edge).await?;
+    Ok(answer(StatusCode::OK, &edge, tenant, &view, None))
+}
+
+/// A tenant that the caller may see.
+pub(crate) async fn one(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<TenantView, Problem> {
+    let View { name, slug, status, version, created_at, .. } = read_view(caller, tenant, edge).await?;
+    Ok(wire(tenant, &name, &slug, status, version, created_at))
+}
+
+async fn read_view(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<View, Problem> {
     let scope = caller.may(Right::ReadTenant, tenant)?;
-    let view = known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
-    Ok(answer(StatusCode::OK, &edge, tenant, view, None))
+    known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)
 }
 
 /// Renames it; with `If-Match` only if nobody changed it meanwhile.
@@ -102,39 +114,15 @@ pub(crate) async fn resume(caller: Caller, tenant: Path<String>, edge: Data<Edge
     ask(&caller, Right::SuspendTenant, &tenant, tenant::Command::Resume, &edge).await
 }
 
-/// What a list may be asked.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct Page {
-    /// A page's `next`: reads on behind it.
-    after: Option<String>,
-    /// Items of the page, 50 unless said otherwise.
-    #[param(minimum = 1)]
-    limit: Option<usize>,
-    /// The `Prognet-Consistency` of a write that the list must show.
-    consistency: Option<String>,
-}
-
 /// Tenants in the order they were founded; `consistency` takes the token of a write the list must show.
 #[utoipa::path(get, path = "/v1/tenants", tag = "tenants", params(Page),
     responses((status = 200, description = "A page of tenants", body = TenantPage), Problems))]
 pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
     let scope = caller.may_on_platform(Right::ListTenants)?;
-    let limit = page_items(page.limit, &edge)?;
-    if let Some(token) = &page.consistency {
-        let written = cursor::read(&edge.node, "consistency", "consistency", token)?;
-        let written: Written = serde_json::from_slice(&written)
-            .map_err(|_why| Problem::field("consistency", "a token of a write"))?;
-        edge.node.caught_up::<Directory>(written, scope.asking().deadline).await?;
-    }
-    let after =
-        page.after.as_deref().map(|after| cursor::read(&edge.node, "tenants", "after", after)).transpose()?;
-    let rows =
-        edge.node.rows::<Directory, directory::Row>(Directory::PREFIX, after.as_deref(), limit + 1).await?;
-    let next =
-        rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, "tenants", key));
-    let data = rows.into_iter().take(limit).map(|(_, row)| {
+    let prefix = Directory::PREFIX;
+    let (rows, next) =
+        list::page::<Directory, directory::Row>("tenants", prefix, &page, scope.asking(), &edge).await?;
+    let data = rows.into_iter().map(|row| {
         let directory::Row { id, name, slug, status, version, created_at, .. } = row;
         wire(id, &name, &slug, status, version, created_at)
     });
@@ -146,23 +134,26 @@ async fn ask(caller: &Caller, right: Right, tenant: &str, command: tenant::Comma
     let scope = caller.may(right, tenant)?;
     let answered = edge.node.ask(scope.asking(), Tenant::at(tenant), command).await?;
     edge.gate.forget_tenant(tenant);
-    Ok(answer(StatusCode::OK, edge, tenant, known(answered.reply)?, answered.written))
+    Ok(answer(StatusCode::OK, edge, tenant, &known(answered.reply)?, answered.written))
 }
 
 fn answer(
     status: StatusCode,
     edge: &Edge,
     id: TenantId,
-    view: View,
+    view: &View,
     written: Option<Written>,
 ) -> HttpResponse {
     let mut response = HttpResponse::build(status);
     response.insert_header((header::ETAG, format!("\"{}\"", view.version)));
-    if let Some(written) = written.and_then(|written| serde_json::to_vec(&written).ok()) {
-        response.insert_header(("Prognet-Consistency", cursor::write(&edge.node, "consistency", &written)));
-    }
+    list::consistency(written, edge, &mut response);
+    response.json(wire_of(id, view))
+}
+
+/// A tenant as it crosses the door.
+pub(crate) fn wire_of(id: TenantId, view: &View) -> TenantView {
     let View { name, slug, status, version, created_at, .. } = view;
-    response.json(wire(id, &name, &slug, status, version, created_at))
+    wire(id, name, slug, *status, *version, *created_at)
 }
 
 fn wire(
@@ -210,4 +201,22 @@ fn if_match(request: &HttpRequest) -> Result<Option<u64>, Problem> {
     };
     let version = tag.to_str().ok().and_then(|tag| tag.trim_matches('"').parse().ok());
     version.map(Some).ok_or_else(|| Problem::field("If-Match", "an ETag of the tenant"))
+}
+
+/// How many tenants there may be, and how people come in.
+#[derive(Debug, Clone)]
+pub struct TenancySettings {
+    /// Tenants one person may have founded and still own; the platform's admins found as many as they like.
+    pub per_account_max: usize,
+    /// Invitations of one tenant that nobody has answered yet.
+    pub invitations_open_max: usize,
+    /// How long an invitation waits for an answer.
+    pub invitation_life: Duration,
+}
+
+impl Default for TenancySettings {
+    fn default() -> Self {
+        let invitation_life = Duration::from_secs(7 * 24 * 3600);
+        Self { per_account_max: 10, invitations_open_max: 200, invitation_life }
+    }
 }

@@ -6,13 +6,16 @@
 //!
 //! let client = Client::new("http://127.0.0.1:8080")?;
 //! let (email, password) = ("ada@example.org".to_owned(), "correct horse battery".to_owned());
-//! client.sign_in(&SignIn { email, password, tenant: None }).await?;
+//! client.sign_in(&SignIn { email, password, tenant: None, device: None }).await?;
 //! let acme = client.create_tenant(&CreateTenant { name: "Acme".to_owned(), slug: "acme".to_owned() }).await?;
 //! # Ok(()) }
 //! ```
 
+mod accounts;
 mod events;
+mod invitations;
 mod live;
+mod members;
 mod retry;
 mod session;
 mod sse;
@@ -174,6 +177,13 @@ impl Client {
             }
         }
         self.http.get(url).timeout(ATTEMPT_MAX).build().map_err(Error::Transport)
+    }
+
+    /// A page of a list.
+    async fn page<T: DeserializeOwned>(&self, path: &[&str], page: &Page) -> Result<T, Error> {
+        let limit = page.limit.map(|limit| limit.to_string());
+        let query = [("after", page.after.as_deref()), ("limit", limit.as_deref())];
+        self.ask(self.get(path, &query)?).await
     }
 
     /// A write has a key: however often it is sent, it takes effect once.

@@ -2,22 +2,35 @@
 //!
 //! With the feature `client` there is a client that speaks them.
 
+mod accounts;
 mod audit;
 #[cfg(feature = "client")]
 pub mod client;
+mod dev;
 mod events;
+mod invitations;
 mod live;
+mod members;
 mod problem;
+mod roles;
 mod sessions;
 mod setup;
 mod system;
 mod tenants;
 
+pub use accounts::{
+    Accepted, AccountExport, AccountLeaving, AccountList, AccountView, ChangeEmail, DeleteAccount,
+    ForgotPassword, KeepAccount, ResetPassword, SignUp, VerifyAddress,
+};
 pub use audit::{AuditEntry, AuditPage};
+pub use dev::{DevHeader, DevMessage, DevMessages};
 pub use events::{EventPage, EventView};
+pub use invitations::{AnswerInvitation, InvitationLook, InvitationPage, InvitationView, InvitePerson};
 pub use live::{LiveFrame, LiveRequest};
+pub use members::{ChangeMember, MemberPage, MemberStatus, MemberView, OwnTenant, OwnTenantPage};
 pub use problem::{FieldError, Problem};
-pub use sessions::{Me, Refresh, SignIn, Tokens};
+pub use roles::{DefineRole, RoleList, RoleView};
+pub use sessions::{ChangePassword, Me, Refresh, SessionPage, SessionView, SignIn, Tokens};
 pub use setup::{SetUp, SetUpDone};
 pub use system::{ActorCount, ActorCounts, ActorView};
 pub use tenants::{

@@ -14,6 +14,9 @@ pub struct SignIn {
     /// The tenant the access token is for, `ten_...`; without one it is for the platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// The `device` that an earlier sign-in gave: strangers who guess do not slow it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 /// Goes on with a session.
@@ -47,6 +50,53 @@ pub struct Tokens {
     /// The tenant the access token is for, if it is for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// After signing in: what shows to the next sign-in that this device is known. Good for years, and for
+    /// nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// Changes the caller's password.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ChangePassword {
+    /// The password as it is.
+    pub current: String,
+    /// The password as it is to be: 12 to 128 characters, unless the platform asks for more or fewer.
+    pub new: String,
+    /// Whether all other sessions end.
+    #[serde(default)]
+    pub end_other_sessions: bool,
+}
+
+/// One of the caller's sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SessionView {
+    /// Its id, `ses_...`.
+    pub id: String,
+    /// What it was opened on, e.g. `Firefox on Linux`, if that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// When it was opened.
+    pub created_at: String,
+    /// When it was last gone on with, to some minutes.
+    pub used_at: String,
+    /// When it ends, if nobody goes on with it.
+    pub until: String,
+    /// Whether it is the one that asks.
+    pub is_current: bool,
+}
+
+/// The caller's sessions, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SessionPage {
+    /// The sessions.
+    pub data: Vec<SessionView>,
+    /// Reads on; none at the end.
+    pub next: Option<String>,
 }
 
 /// Who is asking.

@@ -84,7 +84,8 @@ impl Login {
             None if io::stdin().is_terminal() => typed("Email: ")?,
             None => return Err(Usage("without a terminal, --email is needed").into()),
         };
-        let sign_in = SignIn { email: email.clone(), password: password("Password: ")?, tenant: None };
+        let sign_in =
+            SignIn { email: email.clone(), password: password("Password: ")?, tenant: None, device: None };
         let client =
             Client::new(&self.options.url)?.keeping(Box::new(Credentials::of(&self.options.url)?))?;
         let tokens = client.sign_in(&sign_in).await?;

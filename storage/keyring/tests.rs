@@ -28,11 +28,13 @@ fn an_erased_home_opens_nowhere_and_is_never_written_about_again() {
     let keyring = open(directory.path());
     let sealed = keyring.seal(&HOME, b"", b"a secret").unwrap();
 
+    assert!(!keyring.is_erased(&HOME));
     keyring.erase(&HOME).unwrap();
 
     for keyring in [keyring, open(directory.path())] {
         assert_eq!(keyring.open_sealed(&HOME, b"", &sealed), Err(OpenError::Erased));
         assert!(matches!(keyring.seal(&HOME, b"", b"more"), Err(Error::Erased)));
+        assert!(keyring.is_erased(&HOME));
     }
 }
 

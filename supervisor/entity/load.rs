@@ -28,6 +28,10 @@ pub(super) struct Loaded<A> {
 pub(super) async fn load<A: Aggregate>(shell: &Shell) -> Result<Loaded<A>, ActorProcessingErr> {
     let Shell { runtime, entity, shard, .. } = shell;
     let mut bytes = 0;
+    // There is nothing to be read, and nothing will be written.
+    if runtime.keyring.is_erased(&entity.home) {
+        return Ok(Loaded { kept: Kept::default(), replayed: 0, bytes });
+    }
     let mut kept = match runtime.snapshots.load(shard.service, *entity).await {
         Ok(Some(snapshot)) => {
             bytes += snapshot.bytes.len();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Command, Counter, Shown, at, counted, world};
+use super::{Command, Counter, Shown, at, counted, far, world};
 use crate::{Aggregate, Asking, Refused, Unavailable, testing::NOON};
 
 #[tokio::test]
@@ -68,4 +68,26 @@ async fn a_command_past_its_deadline_is_dropped_before_it_is_decided() {
     world.clock.advance(Duration::from_secs(1));
     assert!(matches!(world.node.ask(&late, at(1), Command::Add).await, Err(Refused::Unavailable(_))));
     assert_eq!(world.read(at(1)).await.unwrap(), counted(1));
+}
+
+#[tokio::test]
+async fn an_erased_home_shows_nothing_takes_nothing_and_holds_nobody_up() {
+    let mut world = world().await;
+    world.ask(at(1), Command::Add).await.unwrap();
+    world.ask(at(1), Command::Remind(60)).await.unwrap();
+    world.node.erase(at(1).reference().home).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(world.read(at(1)).await.unwrap(), counted(0));
+        let refused = world.ask(at(1), Command::Add).await;
+        assert!(matches!(refused, Err(Refused::Unavailable(Unavailable::NotWritten))), "{refused:?}");
+        // Whoever still sends it something learns that it was not taken, and goes on.
+        world.ask(far(5), Command::Tell(1)).await.unwrap();
+        let is_settled = || async {
+            world.node.readers().iter().all(|reader| reader.lag == 0) && world.node.effects_under_way() == 0
+        };
+        world.until(Duration::ZERO, is_settled).await;
+        assert_eq!(world.read(far(5)).await.unwrap(), counted(0));
+        world.clock.advance(Duration::from_secs(60));
+        world.crash().await;
+    }
 }

@@ -210,3 +210,20 @@ async fn a_subscriber_is_never_led_past_an_event_that_this_build_cannot_read() {
         () = a_minute => {}
     }
 }
+
+#[tokio::test]
+async fn the_last_events_are_those_that_history_ends_with() {
+    let world = world().await;
+    for is_answered in [true, false, true, false, false] {
+        ring(&world, is_answered).await;
+        world.until(Duration::ZERO, || async { world.node.effects_under_way() == 0 }).await;
+    }
+    let all = history(&world, &Position::default()).await;
+    assert_eq!(all.len(), 7);
+
+    for limit in [0, 1, 2, 3, 6, 7, 1_000] {
+        let last = world.node.latest(TOPIC, limit).await.unwrap();
+        let wanted = &all[all.len().saturating_sub(limit)..];
+        assert_eq!(last.iter().map(said).collect::<Vec<_>>(), wanted, "the last {limit}");
+    }
+}

@@ -36,6 +36,16 @@ pub enum Fault {
 pub struct Memory {
     kept: Arc<Mutex<Kept>>,
     keyring: Arc<Keyring>,
+    _directory: Arc<Temporary>,
+}
+
+/// A directory that goes with its last user.
+struct Temporary(std::path::PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
 }
 
 impl fmt::Debug for Memory {
@@ -80,9 +90,7 @@ impl Memory {
     pub fn new() -> Self {
         let directory = std::env::temp_dir().join(format!("prognet-{:032x}", Clock::default().fresh_id()));
         let keyring = Keyring::open(&directory, &MasterKey::new([3; 32])).expect("a keyring");
-        // The open file is all it needs, and nothing is left behind.
-        std::fs::remove_dir_all(&directory).expect("a directory that was just made");
-        Self { kept: Arc::default(), keyring: Arc::new(keyring) }
+        Self { kept: Arc::default(), keyring: Arc::new(keyring), _directory: Arc::new(Temporary(directory)) }
     }
 
     /// Appends meet these fates from now on, one each, in order; later ones none.
@@ -181,6 +189,11 @@ impl Memory {
         kept.start += 1;
         kept.held = None;
         kept.durable = watch::Sender::default();
+    }
+
+    /// Whether nothing of a home is readable any more.
+    pub(super) fn is_erased(&self, home: &Home) -> bool {
+        self.keyring.is_erased(home)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -48,7 +48,10 @@ impl Snapshots for MemoryTier {
     }
 
     fn load(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Option<Snapshot>, TierError>> {
-        self.on("load a snapshot", |tier| Ok(tier.snapshots.get(&(service, entity)).cloned()))
+        let is_erased = self.memory.is_erased(&entity.home);
+        self.on("load a snapshot", move |tier| {
+            Ok(tier.snapshots.get(&(service, entity)).filter(|_| !is_erased).cloned())
+        })
     }
 }
 
@@ -84,8 +87,9 @@ impl ReadModel for MemoryTier {
     }
 
     fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
-        self.on("read a row", |tier| {
-            let kept = tier.rows.get(&(projection, key.clone()));
+        let memory = self.memory.clone();
+        self.on("read a row", move |tier| {
+            let kept = tier.rows.get(&(projection, key.clone())).filter(|(home, _)| !memory.is_erased(home));
             Ok(kept.map(|(_, value)| Row { key, value: value.clone() }))
         })
     }
@@ -97,11 +101,13 @@ impl ReadModel for MemoryTier {
         after: Option<Vec<u8>>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Row>, TierError>> {
-        self.on("scan rows", |tier| {
+        let memory = self.memory.clone();
+        self.on("scan rows", move |tier| {
             let from = tier.rows.range((projection, prefix.clone())..);
             let own = from.take_while(|((name, key), _)| *name == projection && key.starts_with(&prefix));
             let fresh = own.filter(|((_, key), _)| after.as_ref().is_none_or(|after| key > after));
-            let rows = fresh.map(|((_, key), (_, value))| Row { key: key.clone(), value: value.clone() });
+            let known = fresh.filter(|(_, (home, _))| !memory.is_erased(home));
+            let rows = known.map(|((_, key), (_, value))| Row { key: key.clone(), value: value.clone() });
             Ok(rows.take(limit).collect())
         })
     }

@@ -1,6 +1,6 @@
 //! Topics read back from the journal.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::future::try_join_all;
 use prognet_storage::{
@@ -40,6 +40,31 @@ pub(crate) async fn history(doors: &Doors, topic: Topic, after: &Position) -> Re
         }
     }
     Ok(History { events, read_to, is_at_end: page.is_empty() })
+}
+
+/// The last public events of a topic, oldest first, at most `limit`.
+///
+/// The journal tells only what comes after an offset: it is read from further and further back until that is enough.
+pub(crate) async fn latest(doors: &Doors, topic: Topic, limit: usize) -> Result<Vec<Published>, Unavailable> {
+    let end = position_at(doors, topic, Lsn(u64::MAX)).await?;
+    let mut stride = limit as u64;
+    loop {
+        let from = end.back(stride);
+        let (mut last, mut position) = (VecDeque::new(), from.clone());
+        loop {
+            let page = history(doors, topic, &position).await?;
+            if page.is_at_end {
+                break;
+            }
+            position = page.read_to;
+            last.extend(page.events);
+            last.drain(..last.len().saturating_sub(limit));
+        }
+        if last.len() == limit || from == Position::default() {
+            return Ok(last.into());
+        }
+        stride = stride.saturating_mul(8);
+    }
 }
 
 /// The next records of a home, over all services, as far as the order among them is known.

@@ -53,6 +53,12 @@ impl Position {
         }
     }
 
+    /// A place that lies so many records further back in every log.
+    pub(super) fn back(&self, records: u64) -> Self {
+        let back = self.0.iter().map(|(service, number)| (*service, number.saturating_sub(records)));
+        Self(back.filter(|(_, number)| *number > 0).collect())
+    }
+
     /// Moves on to a record of its topic; false if it is past it already.
     pub(super) fn advance(&mut self, topic: Topic, stored: &Stored) -> bool {
         let (service, number) = match topic {

@@ -41,9 +41,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn tenants(&self, page: &Page) -> Result<TenantPage, Error> {
-        let limit = page.limit.map(|limit| limit.to_string());
-        let query = [("after", page.after.as_deref()), ("limit", limit.as_deref())];
-        self.ask(self.get(&["tenants"], &query)?).await
+        self.page(&["tenants"], page).await
     }
 
     /// All pages from one on, each asked for when it is wanted.

@@ -75,12 +75,13 @@ fn tokens(access: &str) -> String {
         session: "ses_1".to_owned(),
         account: "acc_1".to_owned(),
         tenant: None,
+        device: None,
     })
     .unwrap()
 }
 
 fn ada() -> SignIn {
-    SignIn { email: "ada@example.org".to_owned(), password: "x".to_owned(), tenant: None }
+    SignIn { email: "ada@example.org".to_owned(), password: "x".to_owned(), tenant: None, device: None }
 }
 
 #[tokio::test]

@@ -1,0 +1,45 @@
+//! Channels: the ways a mail can leave. They know bytes and addresses, and nothing of what a mail is about.
+
+pub mod dev_inbox;
+pub mod dkim;
+pub mod smtp;
+pub(crate) mod wire;
+
+pub use dev_inbox::DevInbox;
+pub use smtp::Smtp;
+
+use super::{message::Outcome, render::Rendered};
+use crate::values::Email;
+
+/// Where mails go.
+#[derive(Debug)]
+pub enum Channel {
+    /// To a server, which passes them on.
+    Smtp(Box<Smtp>),
+    /// Nowhere: they are kept for whoever sits at the node.
+    DevInbox(DevInbox),
+}
+
+/// A mail ready to leave.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) from: Email,
+    pub(super) to: Email,
+    pub(super) rendered: Rendered,
+    /// All of it, headers first, signed.
+    pub(super) raw: Vec<u8>,
+}
+
+impl Channel {
+    /// Hands a mail over; returns within the channel's time-out.
+    pub(super) async fn hand_over(&self, parcel: Parcel) -> Outcome {
+        match self {
+            // A connection with TLS is a large thing to carry along.
+            Self::Smtp(smtp) => Box::pin(smtp.hand_over(&parcel)).await,
+            Self::DevInbox(inbox) => {
+                inbox.keep(parcel);
+                Outcome::Accepted
+            }
+        }
+    }
+}

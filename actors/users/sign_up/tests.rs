@@ -1,0 +1,269 @@
+//! What signing up promises: decisions first, then whole sign-ups on a node that dies at every step.
+
+use prognet_supervisor::testing::{Fault, NOON, World, given, holds_to_golden};
+
+use super::*;
+use crate::users::account::Status;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const ACCOUNT: AccountId = AccountId::new(1);
+const HELD: reservation::View = reservation::View { owner: Some(1), is_confirmed: false };
+
+fn plan(account: AccountId) -> Plan {
+    Plan { account, email: Email::parse("ada@example.org").unwrap(), email_reservation: 9, lasts: DAY }
+}
+
+fn attempt(link: u128) -> Attempt {
+    let (name, password) = (PersonName::parse("Ada").unwrap(), PasswordHash::new(format!("hash {link}")));
+    Attempt { link, name, password, language: Language::En }
+}
+
+fn started() -> Event {
+    Event::Started { plan: plan(ACCOUNT), attempt: attempt(7), at: NOON }
+}
+
+fn repeated(link: u128) -> Event {
+    Event::Repeated { attempt: attempt(link), at: NOON }
+}
+
+fn verified(link: u128) -> Event {
+    Event::Verified { link, at: NOON }
+}
+
+const CLAIMED: Event = Event::EmailClaimed {};
+const REGISTERED: Event = Event::Registered {};
+const ABANDONED: Event = Event::Abandoned { at: NOON };
+const PASSED: Event = Event::Passed { at: NOON };
+const LET_GO: Event = Event::LetGo { at: NOON };
+
+fn pending() -> Vec<Event> {
+    vec![started(), CLAIMED, REGISTERED]
+}
+
+#[test]
+fn a_sign_up_claims_the_address_registers_the_account_and_mails_a_link() {
+    given::<SignUp>([])
+        .when(Command::Start { plan: plan(ACCOUNT), attempt: attempt(7) })
+        .then([started()])
+        .sends(&["claim"])
+        .sets(&[("abandon", NOON.after(DAY))]);
+    given::<SignUp>([started()])
+        .hears::<Reservation>("claim", &Ok(HELD))
+        .then([CLAIMED])
+        .sends(&["register"]);
+    let pending = given::<SignUp>([started(), CLAIMED])
+        .hears::<Account>("register", &Ok(None))
+        .then([REGISTERED])
+        .sends(&["mail"]);
+    assert_eq!(pending.state.reply(), View::Pending);
+}
+
+#[test]
+fn an_opened_link_keeps_the_address_sets_its_password_and_lets_the_person_in() {
+    given::<SignUp>(pending()).when(Command::Verify { link: 7 }).then([verified(7)]).sends(&["confirm"]);
+    let mut history = pending();
+    history.push(verified(7));
+    given::<SignUp>(history.clone())
+        .hears::<Reservation>("confirm", &Ok(HELD))
+        .then([Event::EmailConfirmed {}])
+        .sends(&["set_password"]);
+    history.extend([Event::EmailConfirmed {}, Event::PasswordSet {}]);
+    let done = given::<SignUp>(history.clone())
+        .hears::<Account>("activate", &Ok(None))
+        .then([Event::Finished { at: NOON }]);
+    assert_eq!(done.state.reply(), View::Done);
+    history.push(Event::Finished { at: NOON });
+    given::<SignUp>(history).when(Command::Verify { link: 7 }).rejects(Rejection::Link);
+}
+
+#[test]
+fn of_several_sign_ups_the_one_whose_link_is_opened_counts() {
+    let again =
+        given::<SignUp>(pending()).when(Command::Again(attempt(8))).then([repeated(8)]).sends(&["mail"]);
+    let mut state = again.state;
+    state.evolve(&verified(8));
+    assert_eq!(state.opened(), Some(&attempt(8)));
+    given::<SignUp>(pending()).when(Command::Verify { link: 8 }).rejects(Rejection::Link);
+    // One that comes before the account is registered has its mail with the first one's.
+    given::<SignUp>([started(), CLAIMED]).when(Command::Again(attempt(8))).then([repeated(8)]).sends(&[]);
+    given::<SignUp>([started(), CLAIMED, repeated(8)])
+        .hears::<Account>("register", &Ok(None))
+        .then([REGISTERED])
+        .sends(&["mail", "mail"]);
+}
+
+#[test]
+fn nobody_floods_an_address_and_its_person_can_sign_up_an_hour_later() {
+    let history = || pending().into_iter().chain((8..12).map(repeated));
+    given::<SignUp>(history()).when(Command::Again(attempt(20))).then([PASSED]).sends(&[]);
+    let later = given::<SignUp>(history()).after(MAILS_WINDOW).when(Command::Again(attempt(20))).accepted();
+    assert!(matches!(later.as_deref(), Some([Event::Repeated { .. }])));
+}
+
+#[test]
+fn whoever_has_the_address_is_told_instead() {
+    given::<SignUp>([started()])
+        .hears::<Reservation>("claim", &Err(reservation::Rejection::Taken { by: 2 }))
+        .then([Event::EmailTaken { by: AccountId::new(2) }])
+        .sends(&["hand_over"]);
+    given::<SignUp>([started(), Event::EmailTaken { by: AccountId::new(2) }])
+        .hears::<SignUp>("hand_over", &Ok(View::Done))
+        .then([LET_GO]);
+    // An account that was not made by a sign-up has no history here.
+    given::<SignUp>([]).when(Command::Again(attempt(8))).then([PASSED]).sends(&["knock"]);
+}
+
+#[test]
+fn a_sign_up_whose_link_nobody_opens_lets_the_address_go() {
+    given::<SignUp>(pending()).when(Command::Abandon).then([ABANDONED]).sends(&["close"]);
+    let mut history = pending();
+    history.push(ABANDONED);
+    given::<SignUp>(history.clone()).when(Command::Verify { link: 7 }).rejects(Rejection::Link);
+    given::<SignUp>(history.clone())
+        .hears::<Account>("close", &Ok(None))
+        .then([Event::AccountClosed {}])
+        .sends(&["release"]);
+    history.push(Event::AccountClosed {});
+    let gone = given::<SignUp>(history).hears::<Reservation>("release", &Ok(HELD)).then([LET_GO]);
+    assert!(gone.state.has_ended());
+    let mut history = pending();
+    history.push(verified(7));
+    given::<SignUp>(history).when(Command::Abandon).then([]);
+}
+
+#[test]
+fn the_same_plan_again_changes_nothing_and_another_is_refused() {
+    let start = |plan| Command::Start { plan, attempt: attempt(7) };
+    given::<SignUp>([started()]).when(start(plan(ACCOUNT))).then([]);
+    given::<SignUp>([started()]).when(start(plan(AccountId::new(2)))).rejects(Rejection::AnotherPlan);
+}
+
+#[test]
+fn every_event_ever_written_is_read() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/sign_up.txt");
+    holds_to_golden::<SignUp>(
+        file.as_ref(),
+        &[
+            started(),
+            CLAIMED,
+            Event::EmailTaken { by: ACCOUNT },
+            REGISTERED,
+            repeated(8),
+            PASSED,
+            verified(7),
+            Event::EmailConfirmed {},
+            Event::PasswordSet {},
+            Event::Finished { at: NOON },
+            ABANDONED,
+            Event::AccountClosed {},
+            LET_GO,
+        ],
+    );
+}
+
+async fn stage(world: &World, account: AccountId) -> View {
+    world.read(SignUp::at(account)).await.unwrap_or(View::Running)
+}
+
+/// Every append is followed by a crash until it is as wanted: each step is taken over one.
+async fn dying_until<F: Future<Output = bool>>(world: &mut World, mut is_so: impl FnMut(&World) -> F) {
+    for _ in 0..100 {
+        if is_so(world).await {
+            return;
+        }
+        world.memory.fail_appends([Fault::Unanswered]);
+        let before = world.memory.records();
+        let moved = async |world: &World| {
+            for _ in 0..50 {
+                if world.memory.records() > before || world.memory.faults() == 0 {
+                    return;
+                }
+                drop(tokio::time::timeout(Duration::from_millis(2), std::future::pending::<()>()).await);
+            }
+        };
+        moved(world).await;
+        world.crash().await;
+    }
+    panic!("never as wanted");
+}
+
+fn start(account: AccountId, link: u128) -> Command {
+    Command::Start { plan: plan(account), attempt: attempt(link) }
+}
+
+#[tokio::test]
+async fn a_sign_up_ends_well_however_often_the_node_dies() {
+    let mut world = World::new(crate::services).await;
+    world.ask(SignUp::at(ACCOUNT), start(ACCOUNT, 7)).await.unwrap();
+    dying_until(&mut world, |world| {
+        let node = world.node.clone();
+        let asking = world.asking(None);
+        async move { node.read(&asking, SignUp::at(ACCOUNT)).await == Ok(View::Pending) }
+    })
+    .await;
+    world.ask(SignUp::at(ACCOUNT), Command::Verify { link: 7 }).await.unwrap();
+    dying_until(&mut world, |world| {
+        let node = world.node.clone();
+        let asking = world.asking(None);
+        async move { node.read(&asking, SignUp::at(ACCOUNT)).await == Ok(View::Done) }
+    })
+    .await;
+
+    let account = world.read(Account::at(ACCOUNT)).await.unwrap().unwrap();
+    assert_eq!(account.status, Status::Active);
+    let credential = world.read(Credential::at(ACCOUNT)).await.unwrap();
+    assert_eq!((credential.password, credential.version), (Some(attempt(7).password), 1));
+    let held = world.read(Reservation::at(9)).await.unwrap();
+    assert_eq!((held.owner, held.is_confirmed), (Some(1), true));
+}
+
+#[tokio::test]
+async fn of_many_sign_ups_with_one_address_one_holds_it_and_the_others_are_its_links() {
+    let world = World::new(crate::services).await;
+    let people: Vec<_> = (1..=4).map(AccountId::new).collect();
+    for (account, link) in people.iter().zip(1..) {
+        world.ask(SignUp::at(*account), start(*account, link)).await.unwrap();
+    }
+    let stages = || async {
+        let mut stages = Vec::new();
+        for account in &people {
+            stages.push(stage(&world, *account).await);
+        }
+        stages
+    };
+    // Those that were let go are erased, and have never been.
+    let is_settled = |stages: &[View]| {
+        stages.iter().filter(|stage| **stage == View::Pending).count() == 1
+            && stages.iter().all(|stage| matches!(stage, View::Pending | View::LetGo | View::None))
+    };
+    world.until(Duration::ZERO, || async { is_settled(&stages().await) }).await;
+    let holder = world.read(Reservation::at(9)).await.unwrap().owner.map(AccountId::new).unwrap();
+
+    for link in 1..=4 {
+        let is_link = world.ask(SignUp::at(holder), Command::Verify { link }).await;
+        assert_eq!(is_link.is_ok(), link == 1, "{link}: {is_link:?}");
+    }
+    world.until(Duration::ZERO, || async { stage(&world, holder).await == View::Done }).await;
+    let credential = world.read(Credential::at(holder)).await.unwrap();
+    assert_eq!(credential.password, Some(attempt(1).password));
+}
+
+#[tokio::test]
+async fn an_abandoned_address_is_free_again_even_if_the_node_dies_at_every_step() {
+    let mut world = World::new(crate::services).await;
+    world.ask(SignUp::at(ACCOUNT), start(ACCOUNT, 7)).await.unwrap();
+    world.until(Duration::ZERO, || async { stage(&world, ACCOUNT).await == View::Pending }).await;
+    world.clock.advance(DAY);
+
+    dying_until(&mut world, |world| {
+        let node = world.node.clone();
+        let asking = world.asking(None);
+        async move { node.read(&asking, Reservation::at(9)).await.is_ok_and(|held| held.owner.is_none()) }
+    })
+    .await;
+
+    let other = AccountId::new(2);
+    world.ask(SignUp::at(other), start(other, 8)).await.unwrap();
+    world.until(Duration::ZERO, || async { stage(&world, other).await == View::Pending }).await;
+    world.until(Duration::ZERO, || async { world.read(Account::at(ACCOUNT)).await == Ok(None) }).await;
+}

@@ -1,0 +1,50 @@
+//! Lists: pages of a projection's rows, read on by cursor, current up to a write if wanted.
+
+use actix_web::HttpResponseBuilder;
+use prognet_supervisor::{Asking, Projection, Written};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::IntoParams;
+
+use crate::{Edge, cursor, input::page_items, problem::Problem};
+
+/// What a list may be asked.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Page {
+    /// A page's `next`: reads on behind it.
+    after: Option<String>,
+    /// Items of the page, 50 unless said otherwise.
+    #[param(minimum = 1)]
+    limit: Option<usize>,
+    /// The `Prognet-Consistency` of a write that the list must show.
+    consistency: Option<String>,
+}
+
+/// A page of the rows whose keys begin with a prefix, and the cursor of the next; cursors are signed for `list`.
+pub(crate) async fn page<P: Projection, T: Serialize + DeserializeOwned>(
+    list: &str,
+    prefix: &[u8],
+    wanted: &Page,
+    asking: &Asking,
+    edge: &Edge,
+) -> Result<(Vec<T>, Option<String>), Problem> {
+    let limit = page_items(wanted.limit, edge)?;
+    if let Some(token) = &wanted.consistency {
+        let written = cursor::read(&edge.node, "consistency", "consistency", token)?;
+        let written: Written = serde_json::from_slice(&written)
+            .map_err(|_why| Problem::field("consistency", "a token of a write"))?;
+        edge.node.caught_up::<P>(written, asking.deadline).await?;
+    }
+    let after = wanted.after.as_deref().map(|after| cursor::read(&edge.node, list, "after", after));
+    let rows = edge.node.rows::<P, T>(prefix, after.transpose()?.as_deref(), limit + 1).await?;
+    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, list, key));
+    Ok((rows.into_iter().take(limit).map(|(_, row)| row).collect(), next))
+}
+
+/// Says with an answer which write a list must show to show it too.
+pub(crate) fn consistency(written: Option<Written>, edge: &Edge, response: &mut HttpResponseBuilder) {
+    if let Some(written) = written.and_then(|written| serde_json::to_vec(&written).ok()) {
+        response.insert_header(("Prognet-Consistency", cursor::write(&edge.node, "consistency", &written)));
+    }
+}

@@ -1,0 +1,138 @@
+//! Getting an account, and back into one: signing up, showing that an address is one's own, forgotten passwords.
+//! Nothing here tells whether an address has an account.
+
+use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use minijinja::{Value, context};
+use prognet_sdk::{ResetPassword, SignUp};
+use serde::Deserialize;
+
+use super::visitor::{Posted, Visitor};
+use crate::{Edge, caller::Stranger, input::Query, v1::accounts};
+
+/// What a mailed link carries, and the form behind it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Link {
+    #[serde(default)]
+    pub(super) token: String,
+}
+
+/// What whoever signs up fills in.
+#[derive(Deserialize)]
+pub(super) struct Joining {
+    email: String,
+    name: String,
+    password: String,
+}
+
+/// What whoever forgot a password fills in.
+#[derive(Deserialize)]
+pub(super) struct Forgetful {
+    email: String,
+}
+
+/// Another password, for the account behind a link.
+#[derive(Deserialize)]
+pub(super) struct Another {
+    token: String,
+    password: String,
+}
+
+pub(super) async fn sign_up(visitor: Visitor) -> HttpResponse {
+    let values = context! { name => "", email => "" };
+    std::future::ready(visitor.page(StatusCode::OK, "sign_up", &values)).await
+}
+
+pub(super) async fn submit_sign_up(
+    posted: Posted<Joining>,
+    stranger: Stranger,
+    edge: Data<Edge>,
+) -> HttpResponse {
+    let Posted { visitor, form: Joining { email, name, password } } = posted;
+    let wanted = SignUp { email: email.clone(), password, name: name.clone(), language: None };
+    match accounts::start_sign_up(&stranger, wanted, &edge).await {
+        Ok(email) => mailed(&visitor, email.as_str(), "Open the link in it, and the account is yours."),
+        Err(problem) => visitor.again("sign_up", &problem, &context! { name, email }),
+    }
+}
+
+pub(super) async fn forgot(visitor: Visitor) -> HttpResponse {
+    std::future::ready(visitor.page(StatusCode::OK, "forgot", &context! { email => "" })).await
+}
+
+pub(super) async fn submit_forgot(
+    posted: Posted<Forgetful>,
+    stranger: Stranger,
+    edge: Data<Edge>,
+) -> HttpResponse {
+    let Posted { visitor, form: Forgetful { email } } = posted;
+    match accounts::mail_reset(&stranger, &email, &edge).await {
+        Ok(email) => {
+            let text = "If there is an account with this address, the mail has a link with which you choose \
+                another password.";
+            mailed(&visitor, email.as_str(), text)
+        }
+        Err(problem) => visitor.again("forgot", &problem, &context! { email }),
+    }
+}
+
+/// Looking at it uses nothing up: mail programs look at links before people do.
+pub(super) async fn verify(visitor: Visitor, Query(link): Query<Link>) -> HttpResponse {
+    std::future::ready(visitor.page(StatusCode::OK, "confirm", &verifying(&link.token))).await
+}
+
+pub(super) async fn submit_verify(
+    posted: Posted<Link>,
+    stranger: Stranger,
+    edge: Data<Edge>,
+) -> HttpResponse {
+    let Posted { visitor, form: Link { token } } = posted;
+    match accounts::verify_address(&stranger, &token, &edge).await {
+        Ok(()) => {
+            done(&visitor, "Your account is open", "Your address is confirmed. Sign in with your password.")
+        }
+        Err(problem) => visitor.again("confirm", &problem, &verifying(&token)),
+    }
+}
+
+fn verifying(token: &str) -> Value {
+    context! {
+        title => "Confirm your address",
+        text => "One click, and your account is open.",
+        button => "Confirm",
+        action => "/verify",
+        token,
+    }
+}
+
+pub(super) async fn reset(visitor: Visitor, Query(link): Query<Link>) -> HttpResponse {
+    let values = context! { token => link.token };
+    std::future::ready(visitor.page(StatusCode::OK, "reset", &values)).await
+}
+
+pub(super) async fn submit_reset(
+    posted: Posted<Another>,
+    stranger: Stranger,
+    edge: Data<Edge>,
+) -> HttpResponse {
+    let Posted { visitor, form: Another { token, password } } = posted;
+    let wanted = ResetPassword { token: token.clone(), password };
+    match accounts::reset_password(&stranger, wanted, &edge).await {
+        Ok(()) => {
+            done(&visitor, "Your password is set", "You are signed out everywhere. Sign in with the new one.")
+        }
+        Err(problem) => visitor.again("reset", &problem, &context! { token }),
+    }
+}
+
+/// Says that a mail is on its way.
+fn mailed(visitor: &Visitor, email: &str, text: &str) -> HttpResponse {
+    let text = format!("A mail is on its way to {email}. {text}");
+    let values = context! { title => "Look into your mail", text };
+    visitor.page(StatusCode::ACCEPTED, "told", &values)
+}
+
+/// Says what has happened; signing in comes next.
+pub(super) fn done(visitor: &Visitor, title: &str, text: &str) -> HttpResponse {
+    let values = context! { title, text, to => "/signin", label => "Sign in" };
+    visitor.page(StatusCode::OK, "told", &values)
+}

@@ -1,0 +1,204 @@
+//! What is the caller's own: password, sessions, address, everything that is known about them, and their going.
+
+use actix_web::{HttpResponse, http::header, web::Data};
+use prognet_actors::{
+    auth::{Credential, Devices, credential, devices},
+    users::{Account, ChangeEmail, Leaving, account, change_email, leaving},
+    values::Email,
+};
+use prognet_sdk::{
+    Accepted, AccountExport, AccountLeaving, AuditPage, ChangeEmail as WantedEmail, ChangePassword,
+    DeleteAccount, SessionPage, SessionView,
+};
+use prognet_supervisor::Asking;
+
+use super::{Problems, accounts::view, audit, events::After, sessions};
+use crate::{
+    Edge,
+    caller::Caller,
+    cursor,
+    input::{Json, Query},
+    problem::{Problem, invalid},
+};
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// Changes the caller's password; their other sessions end if they say so, and they are told by mail.
+#[utoipa::path(post, path = "/v1/me/password", tag = "me", request_body(content = ChangePassword, example = json!({ "current": "correct horse battery", "new": "staple of eleven horses", "end_other_sessions": true })),
+    responses((status = 204, description = "The password is another"), Problems))]
+pub(crate) async fn change_password(
+    caller: Caller,
+    Json(body): Json<ChangePassword>,
+    edge: Data<Edge>,
+) -> Answer {
+    let ChangePassword { current, new, end_other_sessions } = body;
+    let (scope, account) = (caller.own(), caller.account());
+    let asking = Asking { key: None, ..*scope.asking() };
+    let version = edge.node.read(&asking, Credential::at(account)).await?.version;
+    prove(&caller, current, &edge).await?;
+    let view = own(&caller, &edge).await?;
+    let salt = edge.node.hash("password-salt", &edge.node.clock().fresh_id().to_be_bytes());
+    let about = vec![view.email.to_string(), view.name.to_string()];
+    let password = edge.passwords.new_hash("new", new, about, salt).await?;
+    let spare = end_other_sessions.then_some(caller.claims().sid);
+    let change = credential::Command::Change { password, version, spare, tell: view.recipient() };
+    edge.node.ask(&asking, Credential::at(account), change).await?;
+    edge.gate.forget_account(account);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The caller's account.
+async fn own(caller: &Caller, edge: &Edge) -> Result<account::View, Problem> {
+    let scope = caller.own();
+    let view = edge.node.read(scope.asking(), Account::at(caller.account())).await?;
+    view.ok_or_else(Problem::session_ended)
+}
+
+/// The caller proves anew that they are who they say (OWASP ASVS 7.5.1).
+async fn prove(caller: &Caller, password: String, edge: &Edge) -> Result<(), Problem> {
+    let scope = caller.own();
+    let tried =
+        sessions::guess(caller.account(), password, None, caller.peer(), scope.asking(), edge).await?;
+    tried.map(drop).ok_or_else(Problem::wrong_password)
+}
+
+/// The caller's sessions, oldest first, with what they were opened on.
+///
+/// A session that was opened or ended a moment ago may show a moment later.
+#[utoipa::path(get, path = "/v1/me/sessions", tag = "me", params(After),
+    responses((status = 200, description = "A page of sessions", body = SessionPage), Problems))]
+pub(crate) async fn sessions(caller: Caller, Query(page): Query<After>, edge: Data<Edge>) -> Answer {
+    Ok(HttpResponse::Ok().json(sessions_of(&caller, &page, &edge).await?))
+}
+
+/// A page of the caller's sessions.
+pub(crate) async fn sessions_of(caller: &Caller, page: &After, edge: &Edge) -> Result<SessionPage, Problem> {
+    let (scope, account) = (caller.own(), caller.account());
+    let list = format!("sessions/{account}");
+    let limit = page.limit(edge)?;
+    let after =
+        page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
+    let credential = edge.node.read(scope.asking(), Credential::at(account)).await?;
+    let prefix = Devices::prefix(account);
+    let rows = edge.node.rows::<Devices, devices::Row>(&prefix, after.as_deref(), limit + 1).await?;
+    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, &list, key));
+    let now = edge.node.clock().now();
+    let own = rows.iter().take(limit).map(|(_, row)| row);
+    let live = own.filter(|row| credential.carries(row.id, row.epoch) && now < row.until());
+    let view = |row: &devices::Row| SessionView {
+        id: row.id.to_string(),
+        device: row.device.clone(),
+        created_at: row.opened_at.to_string(),
+        used_at: row.used_at.to_string(),
+        until: row.until().to_string(),
+        is_current: row.id == caller.claims().sid,
+    };
+    Ok(SessionPage { data: live.map(view).collect(), next })
+}
+
+/// Ends all sessions of the caller but the one that asks.
+#[utoipa::path(delete, path = "/v1/me/sessions", tag = "me",
+    responses((status = 204, description = "The others are over"), Problems))]
+pub(crate) async fn end_others(caller: Caller, edge: Data<Edge>) -> Answer {
+    let (scope, account) = (caller.own(), caller.account());
+    let end = credential::Command::EndSessions { spare: Some(caller.claims().sid) };
+    edge.node.ask(&Asking { key: None, ..*scope.asking() }, Credential::at(account), end).await?;
+    edge.gate.forget_account(account);
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Asks for another address: the new one gets a mail with the link that makes it the account's, the old one a
+/// mail with a link that takes the change back, for a week.
+///
+/// The answer is the same whether or not the new address is somebody else's.
+#[utoipa::path(post, path = "/v1/me/email", tag = "me", request_body(content = WantedEmail, example = json!({ "password": "correct horse battery", "email": "ada@example.com" })),
+    responses((status = 202, description = "Taken; the rest goes by mail", body = Accepted, example = json!({ "email": "ada@example.com" })), Problems))]
+pub(crate) async fn change_email(caller: Caller, Json(body): Json<WantedEmail>, edge: Data<Edge>) -> Answer {
+    let new = Email::parse(&body.email).map_err(invalid("email"))?;
+    prove(&caller, body.password, &edge).await?;
+    let view = own(&caller, &edge).await?;
+    if new.key() == view.email.key() {
+        return Err(Problem::field("email", "another address than the account has"));
+    }
+    let reservation = |email: &Email| edge.node.hash("email", email.key().as_bytes());
+    let scope = caller.own();
+    let plan = change_email::Plan {
+        account: caller.account(),
+        person: view.recipient(),
+        old_reservation: reservation(&view.email),
+        new_reservation: reservation(&new),
+        link: edge.node.clock().fresh_id(),
+        new: new.clone(),
+    };
+    let start = change_email::Command::Start(plan);
+    let asking = Asking { key: None, ..*scope.asking() };
+    edge.node.ask(&asking, ChangeEmail::at(caller.account()), start).await?;
+    Ok(HttpResponse::Accepted().json(Accepted { email: new.to_string() }))
+}
+
+/// Deletes the caller's account: all sessions end at once, and after the grace everything about them is erased.
+///
+/// Until then `POST /v1/accounts/stay` keeps it.
+#[utoipa::path(delete, path = "/v1/me", tag = "me", request_body(content = DeleteAccount, example = json!({ "password": "correct horse battery" })),
+    responses((status = 202, description = "About to be deleted", body = AccountLeaving, example = json!({ "until": "2026-12-02T12:00:00.000Z" })), Problems))]
+pub(crate) async fn delete(caller: Caller, Json(body): Json<DeleteAccount>, edge: Data<Edge>) -> Answer {
+    prove(&caller, body.password, &edge).await?;
+    let (account, view) = (caller.account(), own(&caller, &edge).await?);
+    let plan = leaving::Plan {
+        account,
+        person: view.recipient(),
+        email_reservation: edge.node.hash("email", view.email.key().as_bytes()),
+        until: edge.node.clock().now().after(edge.settings.auth.leaving_grace),
+    };
+    let scope = caller.own();
+    let start = leaving::Command::Start(plan);
+    let asking = Asking { key: None, ..*scope.asking() };
+    let left = edge.node.ask_to_end(&asking, Leaving::at(account), start).await?;
+    edge.gate.forget_account(account);
+    match left.reply {
+        leaving::View::Grace(until) => {
+            Ok(HttpResponse::Accepted().json(AccountLeaving { until: until.to_string() }))
+        }
+        leaving::View::Refused if view.is_platform_admin => Err(Problem::runs_platform()),
+        leaving::View::Here | leaving::View::Refused | leaving::View::Running | leaving::View::Gone => {
+            Err(leaving::Rejection::NotLeaving.into())
+        }
+    }
+}
+
+/// What happened to the caller's account, and who did it, oldest first.
+#[utoipa::path(get, path = "/v1/me/activity", tag = "me", params(After),
+    responses((status = 200, description = "A page of the trail", body = AuditPage), Problems))]
+pub(crate) async fn activity(caller: Caller, Query(page): Query<After>, edge: Data<Edge>) -> Answer {
+    let account = caller.account();
+    let page = audit::of_home(account.home(), &account.to_string(), &page, &edge).await?;
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// Everything that the platform knows about the caller, as one JSON document.
+#[utoipa::path(get, path = "/v1/me/export", tag = "me",
+    responses((status = 200, description = "Everything", body = AccountExport), Problems))]
+pub(crate) async fn export(caller: Caller, edge: Data<Edge>) -> Answer {
+    let (account, known) = (caller.account(), own(&caller, &edge).await?);
+    let mut sessions = sessions_of(&caller, &After::FIRST, &edge).await?;
+    let mut all = std::mem::take(&mut sessions.data);
+    while let Some(next) = sessions.next {
+        sessions = sessions_of(&caller, &After::behind(next), &edge).await?;
+        all.append(&mut sessions.data);
+    }
+    let export = AccountExport {
+        at: edge.node.clock().now().to_string(),
+        language: language_of(&known),
+        account: view(account, &known),
+        sessions: all,
+        activity: audit::of_home(account.home(), &account.to_string(), &After::FIRST, &edge).await?,
+    };
+    Ok(HttpResponse::Ok()
+        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"account.json\""))
+        .json(export))
+}
+
+fn language_of(view: &account::View) -> String {
+    let named = serde_json::to_value(view.language).unwrap_or_default();
+    named.as_str().unwrap_or_default().to_owned()
+}

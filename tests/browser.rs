@@ -1,0 +1,43 @@
+//! The pages in a real browser, with and without JavaScript: what `tests/browser/*.mjs` promise.
+
+use std::{path::Path, process::Command};
+
+use crate::harness::Node;
+
+/// Runs a script of `tests/browser/` against a node that nobody has set up.
+fn run(script: &str) {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::empty(data.path());
+    let link = std::fs::read_to_string(data.path().join("setup.link")).unwrap();
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    assert!(
+        scripts.join("node_modules").exists(),
+        "what the browser tests use is missing: ./check brings it, or `npm ci` in tests/browser"
+    );
+    let node_js = Command::new("node")
+        .arg(scripts.join(script))
+        .env("NODE_URL", node.url())
+        .env("SETUP_LINK", link.trim())
+        .env("CHROMIUM", chromium())
+        .output()
+        .expect("Node.js runs the browser tests: ./check installs it");
+    let said = [node_js.stdout, node_js.stderr].concat();
+    assert!(node_js.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// Where Chromium is.
+fn chromium() -> &'static str {
+    let found =
+        ["/usr/bin/chromium", "/usr/bin/chromium-browser"].into_iter().find(|path| Path::new(path).exists());
+    found.expect("Chromium shows the pages: ./check installs it")
+}
+
+#[test]
+fn a_person_gets_from_the_setup_link_to_an_organization_and_out_again() {
+    run("journey.mjs");
+}
+
+#[test]
+fn the_description_of_the_api_is_read_in_a_browser() {
+    run("docs.mjs");
+}
