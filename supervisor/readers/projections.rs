@@ -181,6 +181,8 @@ async fn walk(
         if is_noted {
             host.committed();
         }
+        // Nothing above waits while there is more to read, e.g. all of it: others want the thread too.
+        tokio::task::yield_now().await;
         if is_noted && is_last && host.may_gather() {
             tokio::select! {
                 () = tokio::time::sleep(GATHERING) => {}
