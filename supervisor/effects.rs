@@ -27,7 +27,7 @@ use crate::{
     Rows, Timestamp, Unavailable,
     aggregate::{Answer, Outgoing},
     entity::{AnyRefused, Delivery, Fire, Heard, Message, TimerRecord, open_body},
-    readers::projections::ProjectionHost,
+    readers::projections::{ProjectionHost, breathe},
     router::Doors,
     runtime::Runtime,
 };
@@ -288,7 +288,8 @@ impl ProjectionHost for Effects {
     ) -> BoxFuture<'a, Result<(), TierError>> {
         Box::pin(async move {
             lock(&self.fresh).clear();
-            for stored in page {
+            for (count, stored) in page.iter().enumerate() {
+                breathe(count).await;
                 self.note(stored, runtime, rows).await?;
             }
             Ok(())

@@ -66,13 +66,24 @@ impl<P: Projection> ProjectionHost for Projector<P> {
         rows: &'a mut Rows<'_>,
     ) -> BoxFuture<'a, Result<(), TierError>> {
         Box::pin(async move {
-            for stored in page {
+            for (count, stored) in page.iter().enumerate() {
+                breathe(count).await;
                 if let Some(event) = recorded(runtime, stored)? {
                     P::project(&event, rows).await?;
                 }
             }
             Ok(())
         })
+    }
+}
+
+/// Records taken in without a pause: well under a millisecond's work.
+const BREATH: usize = 16;
+
+/// Nothing a reader does waits while there is more to read, e.g. all of it: others want its thread too.
+pub(crate) async fn breathe(count: usize) {
+    if count.is_multiple_of(BREATH) {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -181,8 +192,7 @@ async fn walk(
         if is_noted {
             host.committed();
         }
-        // Nothing above waits while there is more to read, e.g. all of it: others want the thread too.
-        tokio::task::yield_now().await;
+        breathe(0).await;
         if is_noted && is_last && host.may_gather() {
             tokio::select! {
                 () = tokio::time::sleep(GATHERING) => {}
