@@ -27,7 +27,7 @@ use crate::{
     Rows, Timestamp, Unavailable,
     aggregate::{Answer, Outgoing},
     entity::{AnyRefused, Delivery, Fire, Heard, Message, TimerRecord, open_body},
-    readers::projections::{ProjectionHost, breathe},
+    readers::projections::ProjectionHost,
     router::Doors,
     runtime::Runtime,
 };
@@ -288,8 +288,7 @@ impl ProjectionHost for Effects {
     ) -> BoxFuture<'a, Result<(), TierError>> {
         Box::pin(async move {
             lock(&self.fresh).clear();
-            for (count, stored) in page.iter().enumerate() {
-                breathe(count).await;
+            for stored in page {
                 self.note(stored, runtime, rows).await?;
             }
             Ok(())

@@ -81,7 +81,7 @@ impl<P: Projection> ProjectionHost for Projector<P> {
 const BREATH: usize = 16;
 
 /// Nothing a reader does waits while there is more to read, e.g. all of it: others want its thread too.
-pub(crate) async fn breathe(count: usize) {
+async fn breathe(count: usize) {
     if count.is_multiple_of(BREATH) {
         tokio::task::yield_now().await;
     }
