@@ -192,7 +192,6 @@ async fn walk(
         if is_noted {
             host.committed();
         }
-        breathe(0).await;
         if is_noted && is_last && host.may_gather() {
             tokio::select! {
                 () = tokio::time::sleep(GATHERING) => {}
