@@ -14,6 +14,7 @@ mod backup;
 mod browser;
 mod cli;
 mod config;
+mod described;
 mod disk;
 mod durability;
 mod edge;
