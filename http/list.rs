@@ -26,19 +26,9 @@ impl Page {
     pub(crate) const FIRST: Self = Self { after: None, limit: None, consistency: None };
 
     /// The first one, with so many items at most.
-    pub(crate) const fn of(limit: usize) -> Self {
-        Self { limit: Some(limit), ..Self::FIRST }
+    pub(crate) fn of(limit: usize, edge: &Edge) -> Self {
+        Self { limit: Some(limit.min(edge.settings.page_items_max)), ..Self::FIRST }
     }
-}
-
-impl Page {
-    /// The first one, of so many items at most.
-    pub(crate) const fn of(limit: usize) -> Self {
-        Self { after: None, limit: Some(limit), consistency: None }
-    }
-
-    /// The first one.
-    pub(crate) const FIRST: Self = Self { after: None, limit: None, consistency: None };
 }
 
 /// A page of the rows whose keys begin with a prefix, and the cursor of the next; cursors are signed for `list`.
@@ -60,15 +50,6 @@ pub(crate) async fn page<P: Projection, T: Serialize + DeserializeOwned>(
     let rows = edge.node.rows::<P, T>(prefix, after.transpose()?.as_deref(), limit + 1).await?;
     let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, list, key));
     Ok((rows.into_iter().take(limit).map(|(_, row)| row).collect(), next))
-}
-
-/// Waits for a list to show a write. The write stands anyway: if that takes too long, the list shows it later.
-pub(crate) async fn seen<P: Projection>(written: Option<Written>, asking: &Asking, edge: &Edge) {
-    if let Some(written) = written
-        && let Err(why) = edge.node.caught_up::<P>(written, asking.deadline).await
-    {
-        tracing::debug!(%why, "a list is behind");
-    }
 }
 
 /// Waits until a list shows a write. The write stands anyway: if that takes too long, the list shows it later.

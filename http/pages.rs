@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_a_person_typed_is_escaped() {
-        let problem = context! { title => "<i>", detail => "", errors => Vec::<String>::new() };
+        let problem = context! { title => "<i>", detail => "", code => "", errors => Vec::<String>::new() };
         let values =
             context! { token => "\"><script>", email => "", name => "<b>", is_good => true, problem };
         let page = TEMPLATES.get_template("setup.html").unwrap().render(values).unwrap();

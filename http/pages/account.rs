@@ -54,7 +54,8 @@ pub(super) async fn values(visitor: &Visitor) -> Result<Value, Instead> {
 
 pub(super) async fn rename(posted: Posted<Naming>, edge: Data<Edge>) -> Shown {
     let Posted { visitor, form: Naming { name } } = posted;
-    let renamed = me::rename(visitor.person()?.clone(), Json(ChangeProfile { name: name.clone() }), edge).await;
+    let renamed =
+        me::rename(visitor.person()?.clone(), Json(ChangeProfile { name: name.clone() }), edge).await;
     let values = values(&visitor).await?;
     match renamed {
         Ok(_) => {

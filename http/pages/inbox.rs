@@ -41,7 +41,11 @@ pub(super) async fn list(visitor: Visitor, Query(sought): Query<Sought>) -> Show
     let mails: Vec<_> = caught.iter().map(|caught| dev::view(caught)).collect();
     let here = sought.to.as_deref().and_then(|to| address(&visitor, to));
     let here = here.unwrap_or_else(|| "/dev/inbox".to_owned());
-    Ok(visitor.page(StatusCode::OK, "inbox", &context! { to => sought.to, again => here, mails => Serde(mails) }))
+    Ok(visitor.page(
+        StatusCode::OK,
+        "inbox",
+        &context! { to => sought.to, again => here, mails => Serde(mails) },
+    ))
 }
 
 /// One mail.

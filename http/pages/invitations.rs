@@ -46,7 +46,10 @@ async fn values(visitor: &Visitor, inside: &Inside, page: &Page) -> Result<Value
     // An owner is made of a member.
     roles.retain(|role| *role != Role::Owner.name());
     Ok(context! {
-        invitations => Serde(open.data), next => open.next, roles, ..inside.frame(visitor).await?
+        invitations => Serde(open.data),
+        next => open.next,
+        roles,
+        ..inside.frame(visitor, "/invitations").await?
     })
 }
 

@@ -40,7 +40,7 @@ async fn values(visitor: &Visitor, stranger: &Stranger, token: &str) -> Result<V
         is_theirs,
         sign_in => sign_in::address(&here),
         sign_up => joining::address(&here, &invitation.email),
-        here,
+        back => here,
         person => person.map(Serde),
         invitation => Serde(invitation),
     })

@@ -93,9 +93,7 @@ pub(super) async fn submit_sign_up(
             }
             told
         }
-        Err(problem) => {
-            visitor.again("sign_up", &problem, &context! { name, email, ..leading(&return_to) })
-        }
+        Err(problem) => visitor.again("sign_up", &problem, &context! { name, email, ..leading(&return_to) }),
     }
 }
 

@@ -66,7 +66,7 @@ async fn values(visitor: &Visitor, inside: &Inside, page: &Page) -> Result<Value
         next => members.next,
         roles => roles(inside),
         is_last_owner => known.owners == [caller.account()],
-        ..inside.frame(visitor).await?
+        ..inside.frame(visitor, "/members").await?
     })
 }
 

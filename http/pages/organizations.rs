@@ -5,7 +5,11 @@ use actix_web::{
     web::{Data, Path},
 };
 use minijinja::{Value, context, value::Serde};
-use prognet_actors::{auth::access::Right, ids::TenantId, tenancy::Members, tenancy::tenant};
+use prognet_actors::{
+    auth::access::Right,
+    ids::TenantId,
+    tenancy::{Members, tenant},
+};
 use prognet_sdk::{CreateTenant, MemberStatus, TenantStatus};
 use prognet_supervisor::{Frame, Topic};
 use serde::Deserialize;
@@ -71,7 +75,7 @@ pub(super) fn address(tenant: impl std::fmt::Display) -> String {
 
 /// Where whoever is signed in begins: in their organization, if there is one and no other.
 pub(super) async fn beginning(caller: &Caller, edge: &Edge) -> String {
-    let own = members::own_of(caller, &Page::of(2), edge).await.map(|own| own.data);
+    let own = members::own_of(caller, &Page::of(2, edge), edge).await.map(|own| own.data);
     match own.as_deref() {
         Ok([only]) if only.status == MemberStatus::Active && only.tenant.status == TenantStatus::Active => {
             address(&only.tenant.id)
@@ -100,9 +104,10 @@ impl Inside {
         self.caller.may(right, self.id).is_ok()
     }
 
-    /// What every page in there shows around what it is about.
-    pub(super) async fn frame(&self, visitor: &Visitor) -> Result<Value, Instead> {
-        let own = members::own_of(visitor.person()?, &Page::of(SWITCH_MAX), visitor.edge()).await?;
+    /// What every page in there shows around what it is about; `here` is the page's place in the organization.
+    pub(super) async fn frame(&self, visitor: &Visitor, here: &str) -> Result<Value, Instead> {
+        let edge = visitor.edge();
+        let own = members::own_of(visitor.person()?, &Page::of(SWITCH_MAX, edge), edge).await?;
         let others: Vec<_> = own.data.into_iter().map(|own| own.tenant).collect();
         let home = address(self.id);
         let pages = [
@@ -111,7 +116,11 @@ impl Inside {
             (Right::InviteMembers, "/invitations", "Invitations"),
         ];
         let pages = pages.into_iter().filter(|(right, ..)| self.may(*right));
-        let pages: Vec<_> = pages.map(|(_, page, label)| [format!("{home}{page}"), label.to_owned()]).collect();
+        let pages = pages.map(|(_, page, label)| {
+            let (is_here, page) = (page == here, format!("{home}{page}"));
+            context! { page, label, is_here }
+        });
+        let pages: Vec<_> = pages.collect();
         let tenant = Serde(tenants::wire_of(self.id, &self.known));
         Ok(context! { home, tenant, pages, others => Serde(others) })
     }
@@ -129,7 +138,7 @@ pub(super) struct Look {
 pub(super) async fn show(visitor: Visitor, tenant: Path<String>, Query(look): Query<Look>) -> Shown {
     let (edge, inside) = (visitor.edge(), Inside::of(&visitor, &tenant).await?);
     inside.caller.may(Right::ReadTenant, inside.id)?;
-    let mut values = inside.frame(&visitor).await?;
+    let mut values = inside.frame(&visitor, "").await?;
     if inside.may(Right::ReadEvents) {
         let topic = Topic::Home(inside.id.home());
         let cursor = cursor_at(edge, topic, &edge.node.end_of(topic).await?);

@@ -70,19 +70,9 @@ pub(crate) async fn found(
     responses((status = 200, description = "The tenant; `ETag` is its version", body = TenantView), Problems))]
 pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
     let tenant = id(&tenant)?;
-    let view = read_view(&caller, tenant, &edge).await?;
-    Ok(answer(StatusCode::OK, &edge, tenant, &view, None))
-}
-
-/// A tenant that the caller may see.
-pub(crate) async fn one(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<TenantView, Problem> {
-    let View { name, slug, status, version, created_at, .. } = read_view(caller, tenant, edge).await?;
-    Ok(wire(tenant, &name, &slug, status, version, created_at))
-}
-
-async fn read_view(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<View, Problem> {
     let scope = caller.may(Right::ReadTenant, tenant)?;
-    known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)
+    let view = known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
+    Ok(answer(StatusCode::OK, &edge, tenant, &view, None))
 }
 
 /// Renames it; with `If-Match` only if nobody changed it meanwhile.

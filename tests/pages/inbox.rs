@@ -28,7 +28,9 @@ async fn caught_mails_are_read_and_nothing_in_them_runs() {
     let node = Node::start(data.path());
     let mut browser = Browser::new(&node);
     browser.get("/dev/inbox").await.shows(200, "Nothing yet");
-    sign_up(&mut browser, "grace@example.org", "<script>alert(1)</script>").await.shows(202, "/dev/inbox?to=");
+    sign_up(&mut browser, "grace@example.org", "<script>alert(1)</script>")
+        .await
+        .shows(202, "/dev/inbox?to=");
     list(&node, &mut browser, 1).await;
     sign_up(&mut browser, "bob@example.org", "Bob \u{202e}live").await.shows(202, "/dev/inbox?to=");
 

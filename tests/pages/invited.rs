@@ -17,7 +17,8 @@ async fn link(node: &Node, email: &str, kind: &str) -> String {
     for _ in 0..600 {
         let path = format!("/v1/dev/messages?to={email}&wait=10s");
         let mails = reply(node.stranger(reqwest::Method::GET, &path)).await.unwrap().ok();
-        let links = mails["data"].as_array().unwrap().iter().flat_map(|mail| mail["links"].as_array().unwrap());
+        let links =
+            mails["data"].as_array().unwrap().iter().flat_map(|mail| mail["links"].as_array().unwrap());
         let mut paths = links.map(|link| link.as_str().unwrap().trim_start_matches(node.url()).to_owned());
         if let Some(path) = paths.rfind(|path| path.starts_with(kind)) {
             return path;
@@ -94,7 +95,8 @@ async fn another_account_is_told_whose_it_is_and_cannot_accept() {
     // And in again, as whom it is for.
     let shown = wrong.get(&invitation).await;
     let form = wrong.get(&way(&shown, "/signin")).await;
-    let fields = [("email", bob.email.as_str()), ("password", PASSWORD), ("return_to", &form.hidden("return_to"))];
+    let fields =
+        [("email", bob.email.as_str()), ("password", PASSWORD), ("return_to", &form.hidden("return_to"))];
     let entered = wrong.sends("/signin", "/signin", &fields).await;
     assert_eq!(entered.leads_to(), invitation);
     let fields = [("token", token(&invitation))];
@@ -114,16 +116,15 @@ async fn whoever_has_no_account_yet_signs_up_and_comes_back_to_the_invitation() 
     let mut guest = Browser::new(&node);
     let shown = guest.get(&invitation).await;
     let accept = guest.sends(&invitation, "/invitation", &[("token", token(&invitation))]).await;
-    assert!(accept.leads_to().starts_with("/signin?return_to=%2Finvitation%3Ftoken%3D"), "signing in comes first");
+    assert!(
+        accept.leads_to().starts_with("/signin?return_to=%2Finvitation%3Ftoken%3D"),
+        "signing in comes first"
+    );
 
     let form = guest.get(&way(&shown, "/signup")).await;
     form.shows(200, r#"value="bob@example.org""#);
-    let fields = [
-        ("email", email),
-        ("name", "Bob"),
-        ("password", PASSWORD),
-        ("return_to", &form.hidden("return_to")),
-    ];
+    let fields =
+        [("email", email), ("name", "Bob"), ("password", PASSWORD), ("return_to", &form.hidden("return_to"))];
     guest.sends("/signup", "/signup", &fields).await.shows(202, "A mail is on its way to bob@example.org");
     let verify = link(&node, email, "/verify?").await;
     for _ in 0..2 {

@@ -10,9 +10,8 @@ async fn members(owner: &Person<'_>, tenant: &str) -> Vec<(String, String, Strin
     let page = owner.get(&format!("/v1/tenants/{tenant}/members")).await.ok();
     let text = |member: &Value, field: &str| member[field].as_str().unwrap().to_owned();
     let members = page["data"].as_array().unwrap().iter();
-    let mut members: Vec<_> = members
-        .map(|member| (text(member, "name"), text(member, "role"), text(member, "status")))
-        .collect();
+    let mut members: Vec<_> =
+        members.map(|member| (text(member, "name"), text(member, "role"), text(member, "status"))).collect();
     members.sort();
     members
 }
@@ -151,7 +150,10 @@ async fn the_last_owner_is_told_why_they_stay_and_what_to_do() {
     refused.shows(409, "A tenant keeps at least one owner.");
     refused.shows(409, "/problems/tenant/last-owner");
     let own = format!("{page}/{}", grace.account);
-    browser.sends(&page, &own, &[("change", "role"), ("role", "member")]).await.shows(409, "at least one owner");
+    browser
+        .sends(&page, &own, &[("change", "role"), ("role", "member")])
+        .await
+        .shows(409, "at least one owner");
     let heir = format!("{page}/{}", bob.account);
     browser.sends(&page, &heir, &[("change", "role"), ("role", "owner")]).await.leads_to();
     assert_eq!(browser.sends(&page, &leave, &[]).await.leads_to(), "/organizations");
@@ -205,7 +207,8 @@ async fn hostile_names_are_shown_as_names() {
     let (script, turned) = ("<script>alert(1)</script>\" onclick=\"x", "Acme \u{202e}moc.live");
     let long = "x".repeat(10_000);
     for bad in ["Acme\r\nSet-Cookie: x=y", long.as_str(), "", " "] {
-        let refused = browser.sends("/organizations", "/organizations", &[("name", bad), ("slug", "acme")]).await;
+        let refused =
+            browser.sends("/organizations", "/organizations", &[("name", bad), ("slug", "acme")]).await;
         refused.shows(400, "1 to 100 characters");
         assert!(refused.headers.get("set-cookie").is_none());
         browser.sends("/account", "/account/name", &[("name", bad)]).await.shows(400, "1 to 100 characters");
