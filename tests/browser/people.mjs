@@ -45,7 +45,7 @@ async function openMail({ page }, to, subject) {
     const mail = page.getByRole("main").getByRole("link").filter({ hasText: subject });
     if (await mail.count()) {
       await mail.first().click();
-      await page.getByTitle("The mail as HTML").waitFor();
+      await page.frameLocator("iframe").getByRole("heading", { name: subject }).waitFor();
       return;
     }
   }
@@ -70,6 +70,7 @@ async function signUp(somebody, { name, email }, { isFirst }) {
   if (isFirst) await inspect(somebody, "mailed");
   await page.getByRole("link", { name: "See it in the dev inbox" }).click();
   await heading(page, "Dev inbox").waitFor();
+  if (isFirst) await inspect(somebody, "inbox");
   await openMail(somebody, email, "Confirm your e-mail address");
   if (isFirst) await inspect(somebody, "mail");
   if (isFirst) {
@@ -320,7 +321,7 @@ const browser = await launch();
 try {
   await setUp(browser);
   for (const script of [false, true]) {
-    const kind = script ? "js" : "plain";
+    const kind = script ? "script" : "plain";
     const hopper = { name: "Grace Hopper", email: `grace.${kind}@example.org`, password: PASSWORD };
     const turing = { name: "Alan Turing", email: `alan.${kind}@example.org`, password: PASSWORD };
     const [grace, alan] = [await person(browser, { script }), await person(browser, { script })];
