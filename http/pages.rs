@@ -4,6 +4,7 @@ mod account;
 mod addresses;
 mod assets;
 mod docs;
+mod happenings;
 mod inbox;
 mod invitations;
 mod invited;

@@ -15,7 +15,7 @@ use prognet_supervisor::{Frame, Topic};
 use serde::Deserialize;
 
 use super::{
-    Instead, Shown,
+    Instead, Shown, happenings,
     visitor::{Posted, Visitor, see_other},
 };
 use crate::{
@@ -23,14 +23,12 @@ use crate::{
     caller::Caller,
     input::Query,
     list::{self, Page},
-    live::{self, cursor_at, view},
+    live::{self, cursor_at},
     v1::{members, tenants},
 };
 
 /// Where all of one's organizations are.
 pub(super) const ALL: &str = "/organizations";
-/// Events a page shows.
-const EVENTS: usize = 20;
 /// Organizations the switch in the bar offers; the page of all has the others.
 const SWITCH_MAX: usize = 10;
 
@@ -142,10 +140,8 @@ pub(super) async fn show(visitor: Visitor, tenant: Path<String>, Query(look): Qu
     if inside.may(Right::ReadEvents) {
         let topic = Topic::Home(inside.id.home());
         let cursor = cursor_at(edge, topic, &edge.node.end_of(topic).await?);
-        let mut events = edge.node.latest(topic, EVENTS).await?;
-        events.reverse();
-        let events: Vec<_> = events.iter().map(|event| view(edge, topic, event)).collect();
-        values = context! { events => Serde(events), cursor, is_live => !look.paused, ..values };
+        let events = happenings::latest(&inside, topic, edge).await?;
+        values = context! { events, cursor, is_live => !look.paused, ..values };
     }
     Ok(visitor.page(StatusCode::OK, "organization", &values))
 }

@@ -232,3 +232,39 @@ async fn hostile_names_are_shown_as_names() {
         }
     }
 }
+
+/// What happens is told by name to those who may see the members, and to others without.
+#[tokio::test]
+async fn what_happens_names_people_to_those_who_may_know_them() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let (grace, bob, eve) = (node.person("grace").await, node.person("bob").await, node.person("eve").await);
+    let tenant = grace.founds("acme").await;
+    let owner = grace.in_tenant(&tenant).await;
+    let allowed = serde_json::json!({ "permissions": ["tenant:read", "events:read"] });
+    owner.put(&format!("/v1/tenants/{tenant}/roles/custom"), allowed).await.ok();
+    owner.lets_in(&tenant, &bob, "member").await;
+    owner.lets_in(&tenant, &eve, "custom").await;
+    let home = format!("/organizations/{tenant}");
+
+    let member = Browser::of(&node, &bob).await.get(&home).await;
+    let without_right = Browser::of(&node, &eve).await.get(&home).await;
+
+    member.shows(200, r#"<p class="small"><bdi>bob</bdi></p>"#);
+    member.shows(200, "By: <bdi>grace</bdi>");
+    without_right.shows(200, &bob.account);
+    assert!(!without_right.text.contains("<bdi>bob</bdi>"), "{}", without_right.text);
+    // An organization that is called like somebody's account tells nobody who that is.
+    let stranger = node.person("mallory").await;
+    let named = serde_json::json!({ "name": stranger.account });
+    owner.patch(&format!("/v1/tenants/{tenant}"), named).await.ok();
+    let page = Browser::of(&node, &bob).await.get(&home).await;
+    page.shows(200, &format!("Name: <bdi>{}</bdi>", stranger.account));
+    assert!(!page.text.contains("mallory"), "{}", page.text);
+    let no_right = serde_json::json!({ "permissions": ["tenant:read"] });
+    owner.put(&format!("/v1/tenants/{tenant}/roles/custom"), no_right).await.ok();
+    let mut browser = Browser::of(&node, &eve).await;
+    browser.get(&home).await.shows(200, "Your role does not let you follow it");
+    browser.get(&format!("{home}/live")).await.shows(403, "You may not do this");
+    browser.get(&format!("{home}/members")).await.shows(403, "You may not do this");
+}
