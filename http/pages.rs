@@ -272,5 +272,13 @@ mod tests {
         let moment = moment("2026-11-25T22:34:40.123Z".to_owned()).to_string();
         assert_eq!(moment, r#"<time datetime="2026-11-25T22:34:40.123Z">2026-11-25 22:34:40 UTC</time>"#);
         assert_eq!(phrase("tenant.owner_added".to_owned()), "Tenant owner added");
+        assert_eq!(sentence("the Acme of ten_1 says no".to_owned()), "The Acme of ten_1 says no.");
+    }
+
+    #[test]
+    fn what_people_called_something_turns_no_words_around_it() {
+        let name = "a\u{202e}b<\u{2066}c";
+        assert_eq!(own(Value::from(name)).to_string(), "<bdi>a\u{202e}b&lt;\u{2066}c</bdi>");
+        assert_eq!(plain(name.to_owned()), "ab<c");
     }
 }

@@ -178,3 +178,15 @@ pub(super) fn done(visitor: &Visitor, title: &str, text: &str) -> HttpResponse {
     let values = context! { title, text, to => "/signin", label => "Sign in" };
     visitor.page(StatusCode::OK, "told", &values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_up_is_told_where_one_comes_from_and_as_whom() {
+        assert_eq!(address("/", ""), "/signup");
+        let back = address("/invitation?token=x", "ada+one@example.org");
+        assert_eq!(back, "/signup?return_to=%2Finvitation%3Ftoken%3Dx&email=ada%2Bone%40example.org");
+    }
+}

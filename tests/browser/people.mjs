@@ -9,6 +9,9 @@ const PASSWORD = "seven unlikely giraffes";
 const SECOND = "nine quiet rhinoceroses";
 const THIRD = "eleven patient walruses";
 
+/** How long a mail, and a page that looks again by itself, may take on a busy machine. */
+const PATIENCE_MS = 30_000;
+
 const heading = (page, name) => page.getByRole("heading", { name, exact: true });
 const button = (page, name) => page.getByRole("button", { name });
 
@@ -40,7 +43,7 @@ async function signOut({ page }) {
 
 /** Opens the newest mail to an address with this subject in the dev inbox; it is sent a moment after it is asked for. */
 async function openMail({ page }, to, subject) {
-  for (let looks = 0; looks < 30; looks += 1) {
+  for (const until = Date.now() + PATIENCE_MS; Date.now() < until;) {
     await page.goto(`${URL_OF_NODE}/dev/inbox?to=${encodeURIComponent(to)}`);
     const mail = page.getByRole("main").getByRole("link").filter({ hasText: subject });
     if (await mail.count()) {
@@ -168,8 +171,8 @@ async function bothSee(grace, alan, organization) {
   await row.getByRole("button", { name: "Change role" }).click();
   await tab.getByRole("listitem").filter({ hasText: "Alan Turing" }).getByText("Member", { exact: true }).first().waitFor();
   for (const { page } of [grace, alan]) {
-    await page.getByText("Membership admitted").nth(1).waitFor();
-    await page.getByText("Membership role changed").waitFor();
+    await page.getByText("Membership admitted").nth(1).waitFor({ timeout: PATIENCE_MS });
+    await page.getByText("Membership role changed").waitFor({ timeout: PATIENCE_MS });
   }
   await inspect(alan, "organization-member");
   await tab.close();

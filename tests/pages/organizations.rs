@@ -46,6 +46,12 @@ async fn a_person_founds_organizations_and_begins_where_it_makes_sense() {
     picker.shows(200, "<bdi>Acme</bdi>");
     picker.shows(200, "<bdi>Globex</bdi>");
     picker.shows(200, "Owner");
+    let first = browser.get("/organizations?limit=1").await;
+    first.shows(200, "<bdi>Acme</bdi>");
+    assert!(!first.text.contains("<bdi>Globex</bdi>"), "{}", first.text);
+    let (_, rest) = first.text.split_once("/organizations?after=").expect("a way to the others");
+    let next = format!("/organizations?after={}", rest.split_once('"').unwrap().0);
+    browser.get(&next).await.shows(200, "<bdi>Globex</bdi>");
     // The bar of one leads to the other.
     let inside = browser.get(&acme).await;
     assert!(inside.text.contains(r#"<details class="switch">"#) && inside.text.contains("<bdi>Globex</bdi>"));
