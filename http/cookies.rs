@@ -19,6 +19,8 @@ use crate::{
 pub(crate) const SESSION: &str = "prognet-session";
 /// Ties forms to the browser they were given to, for whoever is not signed in.
 pub(crate) const FLOW: &str = "prognet-flow";
+/// Where whoever signs up was on their way to.
+pub(crate) const WAY: &str = "prognet-way";
 /// What tells a browser somebody signed in with before from those of strangers who guess.
 pub(crate) const DEVICE: &str = "prognet-device";
 

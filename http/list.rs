@@ -21,6 +21,16 @@ pub(crate) struct Page {
     consistency: Option<String>,
 }
 
+impl Page {
+    /// The first one.
+    pub(crate) const FIRST: Self = Self { after: None, limit: None, consistency: None };
+
+    /// The first one, with so many items at most.
+    pub(crate) fn of(limit: usize, edge: &Edge) -> Self {
+        Self { limit: Some(limit.min(edge.settings.page_items_max)), ..Self::FIRST }
+    }
+}
+
 /// A page of the rows whose keys begin with a prefix, and the cursor of the next; cursors are signed for `list`.
 pub(crate) async fn page<P: Projection, T: Serialize + DeserializeOwned>(
     list: &str,
@@ -40,6 +50,15 @@ pub(crate) async fn page<P: Projection, T: Serialize + DeserializeOwned>(
     let rows = edge.node.rows::<P, T>(prefix, after.transpose()?.as_deref(), limit + 1).await?;
     let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, list, key));
     Ok((rows.into_iter().take(limit).map(|(_, row)| row).collect(), next))
+}
+
+/// Waits until a list shows a write. The write stands anyway: if that takes too long, the list shows it later.
+pub(crate) async fn seen<P: Projection>(written: Option<Written>, asking: &Asking, edge: &Edge) {
+    if let Some(written) = written
+        && let Err(why) = edge.node.caught_up::<P>(written, asking.deadline).await
+    {
+        tracing::debug!(%why, "a list is behind");
+    }
 }
 
 /// Says with an answer which write a list must show to show it too.

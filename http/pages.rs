@@ -4,8 +4,13 @@ mod account;
 mod addresses;
 mod assets;
 mod docs;
+mod happenings;
+mod inbox;
+mod invitations;
+mod invited;
 mod joining;
 mod leaving;
+mod members;
 mod organizations;
 mod setup;
 mod sign_in;
@@ -39,12 +44,24 @@ crate::v1::serve! {
     "/undo-email" => { get addresses::undo, post addresses::submit_undo }
     "/stay" => { get leaving::stay, post leaving::submit_stay }
     "/account" => { get account::show }
+    "/account/name" => { post account::rename }
     "/account/password" => { post account::change_password }
     "/account/sessions" => { post account::end_session }
     "/account/email" => { post addresses::ask }
     "/account/delete" => { post leaving::delete }
+    "/organizations" => { get organizations::pick, post organizations::found }
     "/organizations/{tenant}" => { get organizations::show }
     "/organizations/{tenant}/live" => { get organizations::live }
+    "/organizations/{tenant}/members" => { get members::show }
+    "/organizations/{tenant}/members/{account}" => { post members::change }
+    "/organizations/{tenant}/leave" => { post members::leave }
+    "/organizations/{tenant}/invitations" => { get invitations::show, post invitations::ask }
+    "/organizations/{tenant}/invitations/revoke" => { post invitations::revoke }
+    "/invitation" => { get invited::show, post invited::accept }
+    "/invitation/decline" => { post invited::decline }
+    "/dev/inbox" => { get inbox::list }
+    "/dev/inbox/{number}" => { get inbox::show }
+    "/dev/inbox/{number}/html" => { get inbox::html }
     "/docs" => { get docs::show }
     "/assets/pages.css" => { get assets::style }
     "/assets/live.js" => { get assets::live }
@@ -65,6 +82,9 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     templates.add_global("assets", assets::addresses());
     templates.add_filter("moment", moment);
     templates.add_filter("phrase", phrase);
+    templates.add_filter("sentence", sentence);
+    templates.add_filter("own", own);
+    templates.add_filter("plain", plain);
     for (name, text) in [
         ("layout.html", include_str!("pages/layout.html")),
         ("narrow.html", include_str!("pages/narrow.html")),
@@ -72,7 +92,14 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("setup.html", include_str!("pages/setup.html")),
         ("sign_in.html", include_str!("pages/sign_in.html")),
         ("account.html", include_str!("pages/account.html")),
+        ("organizations.html", include_str!("pages/organizations.html")),
+        ("inside.html", include_str!("pages/inside.html")),
         ("organization.html", include_str!("pages/organization.html")),
+        ("members.html", include_str!("pages/members.html")),
+        ("invitations.html", include_str!("pages/invitations.html")),
+        ("invited.html", include_str!("pages/invited.html")),
+        ("inbox.html", include_str!("pages/inbox.html")),
+        ("mail.html", include_str!("pages/mail.html")),
         ("sign_up.html", include_str!("pages/sign_up.html")),
         ("confirm.html", include_str!("pages/confirm.html")),
         ("told.html", include_str!("pages/told.html")),
@@ -186,7 +213,7 @@ fn moment(text: String) -> Value {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A name such as `tenant.suspended` as words.
@@ -197,13 +224,34 @@ fn phrase(name: String) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
+/// What went wrong, in few words, as a sentence.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+fn sentence(words: String) -> String {
+    let mut letters = words.chars();
+    let begun = letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>());
+    begun.map(|begun| format!("{begun}.")).unwrap_or_default()
+}
+
+/// What somebody called something: in a direction of its own, so that it turns no words around it (UAX #9 s. 6.3).
+#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+fn own(text: Value) -> Value {
+    Value::from_safe_string(format!("<bdi>{}</bdi>", escaped(&text.to_string())))
+}
+
+/// The same where there can be no element: without what turns words.
+#[expect(clippy::needless_pass_by_value, reason = "the shape of a filter")]
+fn plain(text: String) -> String {
+    let turns = |letter: char| matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(turns, "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_a_person_typed_is_escaped() {
-        let problem = context! { title => "<i>", detail => "", errors => Vec::<String>::new() };
+        let problem = context! { title => "<i>", detail => "", code => "", errors => Vec::<String>::new() };
         let values =
             context! { token => "\"><script>", email => "", name => "<b>", is_good => true, problem };
         let page = TEMPLATES.get_template("setup.html").unwrap().render(values).unwrap();
@@ -224,5 +272,13 @@ mod tests {
         let moment = moment("2026-11-25T22:34:40.123Z".to_owned()).to_string();
         assert_eq!(moment, r#"<time datetime="2026-11-25T22:34:40.123Z">2026-11-25 22:34:40 UTC</time>"#);
         assert_eq!(phrase("tenant.owner_added".to_owned()), "Tenant owner added");
+        assert_eq!(sentence("the Acme of ten_1 says no".to_owned()), "The Acme of ten_1 says no.");
+    }
+
+    #[test]
+    fn what_people_called_something_turns_no_words_around_it() {
+        let name = "a\u{202e}b<\u{2066}c";
+        assert_eq!(own(Value::from(name)).to_string(), "<bdi>a\u{202e}b&lt;\u{2066}c</bdi>");
+        assert_eq!(plain(name.to_owned()), "ab<c");
     }
 }

@@ -121,11 +121,15 @@ impl Problem {
         self
     }
 
+    /// The field it is about.
+    fn at(mut self, field: &str, detail: impl fmt::Display) -> Self {
+        self.errors.push(FieldError { field: field.to_owned(), detail: detail.to_string() });
+        self
+    }
+
     /// A field of the request is not what it must be.
     pub(crate) fn field(field: &str, detail: impl fmt::Display) -> Self {
-        let mut problem = Self::new(StatusCode::BAD_REQUEST, "request/invalid", "The request is not valid");
-        problem.errors.push(FieldError { field: field.to_owned(), detail: detail.to_string() });
-        problem
+        Self::new(StatusCode::BAD_REQUEST, "request/invalid", "The request is not valid").at(field, detail)
     }
 
     pub(crate) fn unauthorized() -> Self {

@@ -2,11 +2,11 @@
 
 pub(crate) mod accounts;
 mod audit;
-mod dev;
+pub(crate) mod dev;
 pub(crate) mod events;
-mod invitations;
+pub(crate) mod invitations;
 pub(crate) mod me;
-mod members;
+pub(crate) mod members;
 pub(crate) mod openapi;
 mod people;
 mod roles;
@@ -46,7 +46,7 @@ serve! {
     "/v1/sessions" => { post sessions::sign_in }
     "/v1/sessions/refresh" => { post sessions::refresh }
     "/v1/sessions/{session}" => { delete sessions::end }
-    "/v1/me" => { get sessions::me, delete me::delete }
+    "/v1/me" => { get sessions::me, patch me::rename, delete me::delete }
     "/v1/me/email" => { post me::change_email }
     "/v1/me/activity" => { get me::activity }
     "/v1/me/export" => { get me::export }

@@ -57,8 +57,8 @@ pub(crate) fn open(settings: &Settings) -> anyhow::Result<Mail> {
     let Some(host) = &mail.smtp_host else {
         check(settings)?;
         tracing::warn!(
-            "no mail leaves this node: it is caught in the dev inbox, /v1/dev/messages; set mail.smtp_host to \
-             send it"
+            "no mail leaves this node: it is caught in the dev inbox, /dev/inbox (as JSON: /v1/dev/messages); set \
+             mail.smtp_host to send it"
         );
         let inbox = DevInbox::default();
         let delivery = Delivery::new(sender, signer, Channel::DevInbox(inbox.clone()));

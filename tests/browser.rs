@@ -38,6 +38,16 @@ fn a_person_gets_from_the_setup_link_to_an_organization_and_out_again() {
 }
 
 #[test]
+fn the_two_people_of_the_readme_meet_as_it_says() {
+    run("readme.mjs");
+}
+
+#[test]
+fn two_people_meet_in_one_organization_and_look_after_their_accounts() {
+    run("people.mjs");
+}
+
+#[test]
 fn the_description_of_the_api_is_read_in_a_browser() {
     run("docs.mjs");
 }

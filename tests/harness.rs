@@ -13,7 +13,7 @@ use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
-pub(crate) use people::Person;
+pub(crate) use people::{PASSWORD, Person};
 
 /// A running node; killed when dropped.
 pub(crate) struct Node {

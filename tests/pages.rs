@@ -1,11 +1,15 @@
 //! The pages: what a browser's cookies and forms can do, and what nobody else can do with them.
 
+mod inbox;
+mod invited;
+mod organizations;
+
 use std::collections::BTreeMap;
 
 use reqwest::{Method, header::HeaderMap, redirect::Policy};
 use serde_json::json;
 
-use crate::harness::{ADMIN, Node, reply};
+use crate::harness::{ADMIN, Node, PASSWORD, Person, reply};
 
 /// A browser, as far as cookies and forms go.
 struct Browser<'a> {
@@ -28,8 +32,22 @@ impl Page {
         rest.split_once('"').unwrap().0.to_owned()
     }
 
+    /// What a hidden field of its form carries.
+    fn hidden(&self, name: &str) -> String {
+        let (_, rest) = self.text.split_once(&format!(r#"name="{name}" value=""#)).expect("a hidden field");
+        rest.split_once('"').unwrap().0.replace("&amp;", "&")
+    }
+
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// It is a page, with this status, and shows these words.
+    #[track_caller]
+    fn shows(&self, status: u16, words: &str) {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert_eq!(self.header("content-type"), "text/html; charset=utf-8");
+        assert!(self.text.contains(words), "no {words:?} in {}", self.text);
     }
 
     /// Where it leads to.
@@ -61,7 +79,8 @@ impl<'a> Browser<'a> {
             self.cookies.insert(name.to_owned(), value.to_owned());
             self.cookies.retain(|_, value| !value.is_empty());
         }
-        Page { status, headers, text: response.text().await.unwrap() }
+        // Templates write a slash so.
+        Page { status, headers, text: response.text().await.unwrap().replace("&#x2f;", "/") }
     }
 
     async fn get(&mut self, path: &str) -> Page {
@@ -78,6 +97,30 @@ impl<'a> Browser<'a> {
     async fn sign_in(&mut self) -> Page {
         let form = self.get("/signin?return_to=/account").await;
         self.post("/signin", &credentials(&form.proof(), "/account")).await
+    }
+
+    /// That of somebody who is signed in.
+    async fn of(node: &'a Node, person: &Person<'_>) -> Self {
+        let mut browser = Self::new(node);
+        browser.enters(&person.email).await;
+        browser
+    }
+
+    /// Signs somebody in, by the form, from wherever they are.
+    async fn enters(&mut self, email: &str) -> Page {
+        let form = self.get("/signin").await;
+        let fields = [("csrf", form.proof()), ("return_to", form.hidden("return_to"))];
+        let mut fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        fields.extend([("email", email), ("password", PASSWORD)]);
+        self.post("/signin", &fields).await
+    }
+
+    /// Sends a form of a page, with the page's proof.
+    async fn sends(&mut self, page: &str, path: &str, fields: &[(&str, &str)]) -> Page {
+        let proof = self.get(page).await.proof();
+        let mut fields = fields.to_vec();
+        fields.push(("csrf", &proof));
+        self.post(path, &fields).await
     }
 }
 
@@ -204,8 +247,8 @@ async fn signing_in_leads_back_to_own_pages_alone() {
 
         let entered = browser.post("/signin", &credentials(&form.proof(), foreign)).await;
 
-        assert_eq!(entered.leads_to(), "/account");
-        assert_eq!(browser.get(&query).await.leads_to(), "/account");
+        assert_eq!(entered.leads_to(), "/");
+        assert_eq!(browser.get(&query).await.leads_to(), "/");
     }
 }
 
@@ -219,6 +262,9 @@ async fn every_page_is_hardened() {
     pages.push(browser.post("/signin", &[]).await);
     browser.sign_in().await;
     pages.push(browser.get("/account").await);
+    pages.push(browser.get("/organizations").await);
+    pages.push(browser.get("/dev/inbox").await);
+    pages.push(browser.get("/invitation?token=none").await);
     pages.push(browser.get(&format!("/organizations/ten_{}", "0".repeat(26))).await);
     pages.push(browser.get("/problems/tenant/unknown").await);
     for page in pages {

@@ -240,3 +240,25 @@ async fn a_person_sees_their_sessions_with_device_and_time_and_ends_the_others()
     let foreign = format!("/v1/sessions/{}", mine.session);
     node.delete(&foreign).await.problem(404, "session/unknown");
 }
+
+#[tokio::test]
+async fn a_person_gives_themselves_another_name() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let token = person(&node, "grace@example.org").await.access_token;
+    let rename = |name: &str| with(&node, Method::PATCH, "/v1/me", &token, json!({ "name": name }));
+
+    let renamed = rename(" Rear Admiral Hopper ").await.ok();
+
+    let me = with(&node, Method::GET, "/v1/me", &token, json!({})).await.ok();
+    assert_eq!((&renamed["name"], &me), (&json!("Rear Admiral Hopper"), &renamed));
+    for bad in ["", " ", "two\r\nlines", &"x".repeat(101)] {
+        assert_eq!(
+            rename(bad).await.problem(400, "request/invalid")["errors"][0]["field"],
+            "name",
+            "{bad:?}"
+        );
+    }
+    let stranger = reply(node.stranger(Method::PATCH, "/v1/me").json(&json!({ "name": "x" }))).await.unwrap();
+    assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
+}

@@ -3,7 +3,7 @@
 use actix_web::{http::StatusCode, web::Data};
 use minijinja::{Value, context, value::Serde};
 use prognet_actors::{auth::Devices, ids::SessionId};
-use prognet_sdk::ChangePassword;
+use prognet_sdk::{ChangePassword, ChangeProfile};
 use serde::Deserialize;
 
 use super::{
@@ -26,6 +26,12 @@ pub(super) struct Change {
     end_others: Option<String>,
 }
 
+/// Another name.
+#[derive(Deserialize)]
+pub(super) struct Naming {
+    name: String,
+}
+
 /// The session that is to end; without one, all others.
 #[derive(Deserialize)]
 pub(super) struct Ending {
@@ -44,6 +50,20 @@ pub(super) async fn values(visitor: &Visitor) -> Result<Value, Instead> {
     let mut own = me::sessions_of(caller, &After::FIRST, edge).await?.data;
     own.reverse();
     Ok(context! { me => Serde(me), sessions => Serde(own) })
+}
+
+pub(super) async fn rename(posted: Posted<Naming>, edge: Data<Edge>) -> Shown {
+    let Posted { visitor, form: Naming { name } } = posted;
+    let renamed =
+        me::rename(visitor.person()?.clone(), Json(ChangeProfile { name: name.clone() }), edge).await;
+    let values = values(&visitor).await?;
+    match renamed {
+        Ok(_) => {
+            let notice = "Your name is changed.";
+            Ok(visitor.page(StatusCode::OK, "account", &context! { notice, ..values }))
+        }
+        Err(problem) => Ok(visitor.again("account", &problem, &context! { name, ..values })),
+    }
 }
 
 pub(super) async fn change_password(posted: Posted<Change>, edge: Data<Edge>) -> Shown {

@@ -7,7 +7,7 @@ use prognet_sdk::{ChangeEmail, VerifyAddress};
 use serde::Deserialize;
 
 use super::{
-    Shown, account,
+    Shown, account, inbox,
     joining::{Link, done},
     visitor::{Posted, Visitor},
 };
@@ -32,9 +32,10 @@ pub(super) async fn ask(posted: Posted<Wanted>, edge: Data<Edge>) -> Shown {
     match me::change_email(visitor.person()?.clone(), wanted, edge).await {
         Ok(_) => {
             let notice = format!("A mail is on its way to {new_email}: open the link in it.");
-            Ok(visitor.page(StatusCode::ACCEPTED, "account", &context! { notice, ..values }))
+            let caught = inbox::address(&visitor, &new_email);
+            Ok(visitor.page(StatusCode::ACCEPTED, "account", &context! { notice, caught, ..values }))
         }
-        Err(problem) => Ok(visitor.again("account", &problem, &values)),
+        Err(problem) => Ok(visitor.again("account", &problem, &context! { new_email, ..values })),
     }
 }
 

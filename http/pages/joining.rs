@@ -6,7 +6,10 @@ use minijinja::{Value, context};
 use prognet_sdk::{ResetPassword, SignUp};
 use serde::Deserialize;
 
-use super::visitor::{Posted, Visitor};
+use super::{
+    inbox, sign_in,
+    visitor::{Posted, Visitor},
+};
 use crate::{Edge, caller::Stranger, input::Query, v1::accounts};
 
 /// What a mailed link carries, and the form behind it.
@@ -16,12 +19,24 @@ pub(super) struct Link {
     pub(super) token: String,
 }
 
+/// How whoever signs up got there.
+#[derive(Debug, Deserialize)]
+pub(super) struct Coming {
+    #[serde(default)]
+    return_to: String,
+    /// The address they were written to.
+    #[serde(default)]
+    email: String,
+}
+
 /// What whoever signs up fills in.
 #[derive(Deserialize)]
 pub(super) struct Joining {
     email: String,
     name: String,
     password: String,
+    #[serde(default)]
+    return_to: String,
 }
 
 /// What whoever forgot a password fills in.
@@ -37,9 +52,28 @@ pub(super) struct Another {
     password: String,
 }
 
-pub(super) async fn sign_up(visitor: Visitor) -> HttpResponse {
-    let values = context! { name => "", email => "" };
+/// The page of signing up that leads back to a page of ours in the end.
+pub(super) fn address(back: &str, email: &str) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value, usual) in [("return_to", back, sign_in::HOME), ("email", email, "")] {
+        if value != usual {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { "/signup".to_owned() } else { format!("/signup?{query}") }
+}
+
+pub(super) async fn sign_up(visitor: Visitor, Query(coming): Query<Coming>) -> HttpResponse {
+    let Coming { return_to, email } = coming;
+    let values = context! { name => "", email, ..leading(&return_to) };
     std::future::ready(visitor.page(StatusCode::OK, "sign_up", &values)).await
+}
+
+/// What the form of signing up leads to in the end.
+fn leading(return_to: &str) -> Value {
+    let to = sign_in::own(return_to);
+    context! { return_to => to, sign_in => sign_in::address(to) }
 }
 
 pub(super) async fn submit_sign_up(
@@ -47,11 +81,19 @@ pub(super) async fn submit_sign_up(
     stranger: Stranger,
     edge: Data<Edge>,
 ) -> HttpResponse {
-    let Posted { visitor, form: Joining { email, name, password } } = posted;
+    let Posted { visitor, form: Joining { email, name, password, return_to } } = posted;
     let wanted = SignUp { email: email.clone(), password, name: name.clone(), language: None };
     match accounts::start_sign_up(&stranger, wanted, &edge).await {
-        Ok(email) => mailed(&visitor, email.as_str(), "Open the link in it, and the account is yours."),
-        Err(problem) => visitor.again("sign_up", &problem, &context! { name, email }),
+        Ok(email) => {
+            let text = "Open the link in it, and the account is yours.";
+            let mut told = mailed(&visitor, email.as_str(), text);
+            let to = sign_in::own(&return_to);
+            if to != sign_in::HOME {
+                visitor.keep_way(&mut told, to);
+            }
+            told
+        }
+        Err(problem) => visitor.again("sign_up", &problem, &context! { name, email, ..leading(&return_to) }),
     }
 }
 
@@ -127,7 +169,7 @@ pub(super) async fn submit_reset(
 /// Says that a mail is on its way.
 fn mailed(visitor: &Visitor, email: &str, text: &str) -> HttpResponse {
     let text = format!("A mail is on its way to {email}. {text}");
-    let values = context! { title => "Look into your mail", text };
+    let values = context! { title => "Look into your mail", text, caught => inbox::address(visitor, email) };
     visitor.page(StatusCode::ACCEPTED, "told", &values)
 }
 
@@ -135,4 +177,16 @@ fn mailed(visitor: &Visitor, email: &str, text: &str) -> HttpResponse {
 pub(super) fn done(visitor: &Visitor, title: &str, text: &str) -> HttpResponse {
     let values = context! { title, text, to => "/signin", label => "Sign in" };
     visitor.page(StatusCode::OK, "told", &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signing_up_is_told_where_one_comes_from_and_as_whom() {
+        assert_eq!(address("/", ""), "/signup");
+        let back = address("/invitation?token=x", "ada+one@example.org");
+        assert_eq!(back, "/signup?return_to=%2Finvitation%3Ftoken%3Dx&email=ada%2Bone%40example.org");
+    }
 }

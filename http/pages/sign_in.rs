@@ -1,18 +1,18 @@
 //! Signing in and out, and where to go afterwards.
 
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
-use minijinja::context;
+use minijinja::{Value, context};
 use prognet_sdk::SignIn;
 use serde::Deserialize;
 
 use super::{
-    Shown,
+    Shown, joining, organizations,
     visitor::{Posted, Visitor, see_other},
 };
 use crate::{Edge, caller::Stranger, input::Query, v1::sessions};
 
-/// Where whoever is signed in begins.
-pub(super) const HOME: &str = "/account";
+/// Where everyone begins.
+pub(super) const HOME: &str = "/";
 
 /// Where signing in leads to.
 #[derive(Debug, Deserialize)]
@@ -32,12 +32,15 @@ pub(super) struct Wanted {
 
 /// The page of signing in that leads back to a page of ours.
 pub(super) fn address(back: &str) -> String {
+    if back == HOME {
+        return "/signin".to_owned();
+    }
     let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
     format!("/signin?return_to={back}")
 }
 
 /// A page of ours, or where everyone begins: a link from elsewhere leads nobody astray.
-fn own(page: &str) -> &str {
+pub(super) fn own(page: &str) -> &str {
     // What browsers read as the name of a host: `//host`, and `/\host` as well.
     let is_path = page.starts_with('/') && !page.starts_with("//");
     let is_plain = page.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
@@ -46,17 +49,25 @@ fn own(page: &str) -> &str {
 
 /// The front door.
 pub(super) async fn begin(visitor: Visitor) -> HttpResponse {
-    let to = if visitor.caller().is_some() { HOME } else { "/signin" };
-    std::future::ready(see_other(to)).await
+    match visitor.caller() {
+        Some(caller) => see_other(&organizations::beginning(caller, visitor.edge()).await),
+        None => see_other("/signin"),
+    }
 }
 
 pub(super) async fn show(visitor: Visitor, Query(way): Query<Way>) -> HttpResponse {
-    let to = own(&way.return_to);
+    let kept = visitor.way().filter(|_| way.return_to.is_empty());
+    let to = own(kept.as_deref().unwrap_or(&way.return_to));
     let shown = match visitor.caller() {
         Some(_) => see_other(to),
-        None => visitor.page(StatusCode::OK, "sign_in", &context! { return_to => to, email => "" }),
+        None => visitor.page(StatusCode::OK, "sign_in", &context! { email => "", ..leading(to) }),
     };
     std::future::ready(shown).await
+}
+
+/// What the form of signing in leads to.
+fn leading(to: &str) -> Value {
+    context! { return_to => to, sign_up => joining::address(to, "") }
 }
 
 /// A new session, whatever session the browser held before: that one ends.
@@ -71,20 +82,18 @@ pub(super) async fn submit(posted: Posted<Wanted>, stranger: Stranger, edge: Dat
             }
             Ok(visitor.enter(&opened, to))
         }
-        Err(problem) => Ok(visitor.again("sign_in", &problem, &context! { return_to => to, email })),
+        Err(problem) => Ok(visitor.again("sign_in", &problem, &context! { email, ..leading(to) })),
     }
 }
 
-/// Nothing but the proof that the form is ours.
-#[derive(Deserialize)]
-pub(super) struct Nothing {}
-
-pub(super) async fn sign_out(posted: Posted<Nothing>, edge: Data<Edge>) -> Shown {
-    let Posted { visitor, form: Nothing {} } = posted;
+/// Goes on from a page of ours, or else to sign in again.
+pub(super) async fn sign_out(posted: Posted<Way>, edge: Data<Edge>) -> Shown {
+    let Posted { visitor, form: Way { return_to } } = posted;
     if let Some(caller) = visitor.caller() {
         sessions::sign_out(caller, caller.claims().sid, &edge).await?;
     }
-    Ok(visitor.leave("/signin"))
+    let to = own(&return_to);
+    Ok(visitor.leave(if to == HOME { "/signin" } else { to }))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin};
 use actix_web::{
     FromRequest, HttpRequest, HttpResponse,
     dev::Payload,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     web::Data,
 };
 use minijinja::{Value, context};
@@ -19,17 +19,19 @@ use super::{Instead, page, sign_in::HOME, told};
 use crate::{
     Edge,
     caller::Caller,
-    cookies::{self, DEVICE, FLOW, Held, SESSION},
+    cookies::{self, DEVICE, FLOW, Held, SESSION, WAY},
     gate,
     input::Form,
     place,
     problem::Problem,
     tokens::{self, Refreshing},
-    v1::sessions::Opened,
+    v1::{dev, sessions::Opened},
 };
 
 /// How long a browser is known: 400 days is what browsers allow (RFC 6265bis s. 5.5).
 const DEVICE_LASTS_S: u64 = 400 * 24 * 3600;
+/// Bytes of a way that a browser is given to keep: an invitation's has some 130.
+const WAY_MAX: usize = 1024;
 
 /// Somebody's browser.
 pub(crate) struct Visitor {
@@ -76,7 +78,10 @@ impl Visitor {
 
     /// Who is signed in; whoever is not is asked to, and comes back here then.
     pub(crate) fn person(&self) -> Result<&Caller, Instead> {
-        self.caller.as_ref().ok_or_else(|| Instead::SignIn { back: self.request.uri().to_string() })
+        // What a form was sent to is no page to come back to.
+        let is_page = self.request.method() == Method::GET;
+        let back = || if is_page { self.request.uri().to_string() } else { HOME.to_owned() };
+        self.caller.as_ref().ok_or_else(|| Instead::SignIn { back: back() })
     }
 
     /// Who is signed in, as who they are in one of their tenants.
@@ -101,7 +106,12 @@ impl Visitor {
     /// A page for this visitor.
     pub(crate) fn page(&self, status: StatusCode, name: &str, values: &Value) -> HttpResponse {
         let proof = format!(r#"<input type="hidden" name="csrf" value="{}">"#, self.proof());
-        let frame = context! { proof => Value::from_safe_string(proof), here => self.request.path() };
+        let frame = context! {
+            proof => Value::from_safe_string(proof),
+            here => self.request.path(),
+            is_signed_in => self.caller.is_some(),
+            has_inbox => dev::inbox(&self.request, &self.edge).is_some(),
+        };
         let mut response = page(status, name, &context! { ..frame, ..values.clone() });
         if self.held.is_none() && self.is_flow_new {
             set(&mut response, FLOW, &self.flow, None, &self.edge);
@@ -130,7 +140,25 @@ impl Visitor {
         set(&mut response, SESSION, &Held { account, session }.text(&edge.node), Some(lasts), edge);
         set(&mut response, DEVICE, &device.token(&edge.node), Some(DEVICE_LASTS_S), edge);
         set(&mut response, FLOW, "", Some(0), edge);
+        if self.way().is_some() {
+            set(&mut response, WAY, "", Some(0), edge);
+        }
         response
+    }
+
+    /// Where this browser was on its way to when its person signed up.
+    pub(crate) fn way(&self) -> Option<String> {
+        let kept = cookies::read(WAY, &self.request, &self.edge)?;
+        form_urlencoded::parse(kept.as_bytes()).next().map(|(way, _)| way.into_owned())
+    }
+
+    /// Keeps where it is on its way to, as long as signing up may take: the link that verifies leads elsewhere.
+    pub(crate) fn keep_way(&self, response: &mut HttpResponse, to: &str) {
+        let way: String = form_urlencoded::byte_serialize(to.as_bytes()).collect();
+        if way.len() <= WAY_MAX {
+            let lasts = self.edge.settings.auth.sign_up_lasts.as_secs();
+            set(response, WAY, &way, Some(lasts), &self.edge);
+        }
     }
 
     /// The way to a page, signed out.

@@ -58,6 +58,7 @@ impl From<found_tenant::Failure> for Problem {
         match failure {
             found_tenant::Failure::SlugTaken => {
                 Self::new(StatusCode::CONFLICT, "tenant/slug-taken", "Another tenant has this slug")
+                    .at("slug", "taken: choose another")
             }
             found_tenant::Failure::TimedOut => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -82,7 +83,9 @@ impl From<invitation::Rejection> for Problem {
             Rejection::Over { .. } => (StatusCode::CONFLICT, "invitation/over"),
             Rejection::OtherAddress => (StatusCode::FORBIDDEN, "invitation/other-address"),
         };
-        Self::new(status, code, "The invitation says no").detail(rejection)
+        let is_about_address = matches!(rejection, Rejection::AlreadyOpen { .. });
+        let problem = Self::new(status, code, "The invitation says no").detail(&rejection);
+        if is_about_address { problem.at("email", "invited already") } else { problem }
     }
 }
 

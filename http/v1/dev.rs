@@ -12,7 +12,7 @@ use actix_web::{
     web::{Bytes, Data},
 };
 use futures_util::stream;
-use prognet_actors::communication::channel::dev_inbox::Caught;
+use prognet_actors::communication::{DevInbox, channel::dev_inbox::Caught};
 use prognet_sdk::{DevHeader, DevMessage, DevMessages};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -48,8 +48,7 @@ pub(crate) async fn messages(
     Query(wanted): Query<Wanted>,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
-    let is_here = is_from_here(request.peer_addr(), request.headers());
-    let inbox = edge.settings.dev_inbox.clone().filter(|_| is_here).ok_or_else(Problem::not_found)?;
+    let inbox = inbox(&request, &edge).ok_or_else(Problem::not_found)?;
     let patience = wanted.wait.as_deref().map(seconds).transpose()?.unwrap_or_default();
     let mut closing = edge.closing.subscribe();
     // The answer begins at once, so that waiting is not taken for a slow request.
@@ -64,6 +63,12 @@ pub(crate) async fn messages(
     };
     let answer = HttpResponse::Ok().content_type("application/json").streaming(stream::once(body));
     std::future::ready(Ok(answer)).await
+}
+
+/// The dev inbox, if it is on and a request may see it.
+pub(crate) fn inbox(request: &HttpRequest, edge: &Edge) -> Option<DevInbox> {
+    let is_here = is_from_here(request.peer_addr(), request.headers());
+    edge.settings.dev_inbox.clone().filter(|_| is_here)
 }
 
 fn seconds(text: &str) -> Result<Duration, Problem> {
@@ -85,7 +90,8 @@ fn is_from_here(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
     peer.is_some_and(|peer| peer.ip().is_loopback()) && is_named_here && is_direct
 }
 
-fn view(caught: &Caught) -> DevMessage {
+/// A mail as it crosses the door.
+pub(crate) fn view(caught: &Caught) -> DevMessage {
     let header = |(name, value): &(String, String)| DevHeader { name: name.clone(), value: value.clone() };
     DevMessage {
         number: caught.number,

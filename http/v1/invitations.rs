@@ -23,7 +23,7 @@ use prognet_actors::{
 use prognet_sdk::{
     AnswerInvitation, InvitationLook, InvitationPage, InvitationView, InvitePerson, MemberStatus, OwnTenant,
 };
-use prognet_supervisor::{Asking, HomeKind};
+use prognet_supervisor::{Asking, HomeKind, Written};
 
 use super::{
     Problems,
@@ -50,14 +50,26 @@ pub(crate) async fn invite(
     Json(body): Json<InvitePerson>,
     edge: Data<Edge>,
 ) -> Answer {
-    let tenant = tenants::id(&tenant)?;
-    let email = Email::parse(&body.email).map_err(invalid("email"))?;
-    let role = role(&body.role)?;
+    let (row, written) = ask(&caller, tenants::id(&tenant)?, &body, &edge).await?;
+    let mut response = HttpResponse::build(StatusCode::CREATED);
+    list::consistency(written, &edge, &mut response);
+    Ok(response.json(wire(row)))
+}
+
+/// Asks a person into a tenant by mail.
+pub(crate) async fn ask(
+    caller: &Caller,
+    tenant: TenantId,
+    wanted: &InvitePerson,
+    edge: &Edge,
+) -> Result<(Row, Option<Written>), Problem> {
+    let email = Email::parse(&wanted.email).map_err(invalid("email"))?;
+    let role = role(&wanted.role)?;
     if role == Role::Owner {
         return Err(Problem::field("role", "one of admin, member, custom; an owner is made of a member"));
     }
     let scope = caller.may(Right::InviteMembers, tenant)?;
-    let known = known_tenant(tenant, scope.asking(), &edge).await?;
+    let known = known_tenant(tenant, scope.asking(), edge).await?;
     let by = caller.authority(known.custom_role);
     if role == Role::Custom && !by.has_custom() {
         return Err(membership::Rejection::UndefinedRole.into());
@@ -74,16 +86,14 @@ pub(crate) async fn invite(
     }
     let named = [tenant.number().to_be_bytes().as_slice(), email.key().as_bytes()].concat();
     let id = InvitationId::new(edge.node.hash("invitation", &named));
-    let inviter_name = name_of(caller.account(), scope.asking(), &edge).await?;
+    let inviter_name = name_of(caller.account(), scope.asking(), edge).await?;
     let inviter_name = inviter_name.ok_or_else(Problem::session_ended)?;
     let (lasts, tenant_name) = (tenancy.invitation_life, known.name);
     let invite = invitation::Command::Invite { email, role, lasts, tenant_name, inviter_name };
     let invited = edge.node.ask(scope.asking(), Invitation::at(tenant, id), invite).await?;
     let view = invited.reply.ok_or(Rejection::Unknown)?;
     let invitation::View { email, role, by, created_at, until, .. } = view;
-    let mut response = HttpResponse::build(StatusCode::CREATED);
-    list::consistency(invited.written, &edge, &mut response);
-    Ok(response.json(wire(Row { id, email, role, by, created_at, until })))
+    Ok((Row { id, email, role, by, created_at, until }, invited.written))
 }
 
 /// Invitations of a tenant that nobody has answered yet.
@@ -95,13 +105,21 @@ pub(crate) async fn list(
     Query(page): Query<Page>,
     edge: Data<Edge>,
 ) -> Answer {
-    let tenant = tenants::id(&tenant)?;
+    Ok(HttpResponse::Ok().json(open_of(&caller, tenants::id(&tenant)?, &page, &edge).await?))
+}
+
+/// A page of a tenant's invitations that nobody has answered yet.
+pub(crate) async fn open_of(
+    caller: &Caller,
+    tenant: TenantId,
+    page: &Page,
+    edge: &Edge,
+) -> Result<InvitationPage, Problem> {
     let scope = caller.may(Right::InviteMembers, tenant)?;
-    known_tenant(tenant, scope.asking(), &edge).await?;
+    known_tenant(tenant, scope.asking(), edge).await?;
     let (list, prefix) = (format!("invitations/{tenant}"), Invitations::of_tenant(tenant));
-    let (rows, next) = list::page::<Invitations, Row>(&list, &prefix, &page, scope.asking(), &edge).await?;
-    let data = rows.into_iter().map(wire).collect();
-    Ok(HttpResponse::Ok().json(InvitationPage { data, next }))
+    let (rows, next) = list::page::<Invitations, Row>(&list, &prefix, page, scope.asking(), edge).await?;
+    Ok(InvitationPage { data: rows.into_iter().map(wire).collect(), next })
 }
 
 /// Revokes an invitation: its link opens nothing any more.
@@ -109,30 +127,44 @@ pub(crate) async fn list(
     responses((status = 204, description = "Revoked"), Problems))]
 pub(crate) async fn revoke(caller: Caller, path: Path<(String, String)>, edge: Data<Edge>) -> Answer {
     let (tenant, invitation) = path.into_inner();
-    let tenant = tenants::id(&tenant)?;
+    let written = end(&caller, tenants::id(&tenant)?, &invitation, &edge).await?;
+    let mut response = HttpResponse::NoContent();
+    list::consistency(written, &edge, &mut response);
+    Ok(response.finish())
+}
+
+/// Revokes an invitation.
+pub(crate) async fn end(
+    caller: &Caller,
+    tenant: TenantId,
+    invitation: &str,
+    edge: &Edge,
+) -> Result<Option<Written>, Problem> {
     let id: InvitationId = invitation.parse().map_err(|invalid| Problem::field("invitation", invalid))?;
     let scope = caller.may(Right::InviteMembers, tenant)?;
-    let revoked =
-        edge.node.ask(scope.asking(), Invitation::at(tenant, id), invitation::Command::Revoke).await?;
-    let mut response = HttpResponse::NoContent();
-    list::consistency(revoked.written, &edge, &mut response);
-    Ok(response.finish())
+    let revoke = invitation::Command::Revoke;
+    Ok(edge.node.ask(scope.asking(), Invitation::at(tenant, id), revoke).await?.written)
 }
 
 /// Shows what the link in a mail invites to; uses nothing up.
 #[utoipa::path(post, path = "/v1/invitations/look", tag = "invitations", request_body(content = AnswerInvitation, example = json!({ "token": "BQEB..." })),
     responses((status = 200, description = "What it invites to", body = InvitationLook, example = json!({ "tenant_name": "Acme", "invited_by": "Ada Lovelace", "email": "grace@example.org", "role": "member", "expires_at": "2026-01-08T12:00:00.000Z" })), Problems), security(()))]
 pub(crate) async fn look(stranger: Stranger, Json(body): Json<AnswerInvitation>, edge: Data<Edge>) -> Answer {
-    let (tenant, id) = named(&body.token, &edge)?;
-    let invitation = open(tenant, id, stranger.asking(), &edge).await?;
-    let known = known_tenant(tenant, stranger.asking(), &edge).await?;
-    Ok(HttpResponse::Ok().json(InvitationLook {
+    Ok(HttpResponse::Ok().json(behind(&body.token, &stranger, &edge).await?))
+}
+
+/// What the link in a mail invites to.
+pub(crate) async fn behind(token: &str, stranger: &Stranger, edge: &Edge) -> Result<InvitationLook, Problem> {
+    let (tenant, id) = named(token, edge)?;
+    let invitation = open(tenant, id, stranger.asking(), edge).await?;
+    let known = known_tenant(tenant, stranger.asking(), edge).await?;
+    Ok(InvitationLook {
         tenant_name: known.name.to_string(),
-        invited_by: name_of(invitation.by, stranger.asking(), &edge).await?.map(|name| name.to_string()),
+        invited_by: name_of(invitation.by, stranger.asking(), edge).await?.map(|name| name.to_string()),
         email: invitation.email.to_string(),
         role: invitation.role.name().to_owned(),
         expires_at: invitation.until.to_string(),
-    }))
+    })
 }
 
 /// Accepts an invitation: the caller, whose address it must be for, is a member from then on.
@@ -141,8 +173,20 @@ pub(crate) async fn look(stranger: Stranger, Json(body): Json<AnswerInvitation>,
 #[utoipa::path(post, path = "/v1/invitations/accept", tag = "invitations", request_body(content = AnswerInvitation, example = json!({ "token": "BQEB..." })), params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 200, description = "The tenant the caller belongs to now", body = OwnTenant, example = json!({ "tenant": { "id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "name": "Acme", "slug": "acme", "status": "active", "version": 1, "created_at": "2026-01-01T12:00:00.000Z" }, "role": "member", "status": "active", "joined_at": "2026-01-01T12:00:00.000Z" })), Problems))]
 pub(crate) async fn accept(caller: Caller, Json(body): Json<AnswerInvitation>, edge: Data<Edge>) -> Answer {
-    let ((tenant, id), own) = (named(&body.token, &edge)?, caller.own());
-    let known = known_tenant(tenant, own.asking(), &edge).await?;
+    let (own, written) = let_in(&caller, &body.token, &edge).await?;
+    let mut response = HttpResponse::Ok();
+    list::consistency(written, &edge, &mut response);
+    Ok(response.json(own))
+}
+
+/// Accepts an invitation for the caller, who is a member from then on.
+pub(crate) async fn let_in(
+    caller: &Caller,
+    token: &str,
+    edge: &Edge,
+) -> Result<(OwnTenant, Option<Written>), Problem> {
+    let ((tenant, id), own) = (named(token, edge)?, caller.own());
+    let known = known_tenant(tenant, own.asking(), edge).await?;
     gate::is_open(&known)?;
     let account = caller.account();
     // The gate lets in whoever's address was verified, and nobody else.
@@ -156,14 +200,13 @@ pub(crate) async fn accept(caller: Caller, Json(body): Json<AnswerInvitation>, e
     }
     let member = edge.node.read(own.asking(), Membership::at(tenant, account)).await?;
     let member = member.ok_or(membership::Rejection::Unknown)?;
-    let mut response = HttpResponse::Ok();
-    list::consistency(accepted.written, &edge, &mut response);
-    Ok(response.json(OwnTenant {
+    let own = OwnTenant {
         tenant: tenants::wire_of(tenant, &known),
         role: member.role.name().to_owned(),
         status: MemberStatus::Active,
         joined_at: member.joined_at.to_string(),
-    }))
+    };
+    Ok((own, accepted.written))
 }
 
 /// Declines an invitation; whoever has the mail may.

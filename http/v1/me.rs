@@ -1,14 +1,14 @@
-//! What is the caller's own: password, sessions, address, everything that is known about them, and their going.
+//! What is the caller's own: name, password, sessions, address, all that is known about them, their going.
 
 use actix_web::{HttpResponse, http::header, web::Data};
 use prognet_actors::{
     auth::{Credential, Devices, credential, devices},
     users::{Account, ChangeEmail, Leaving, account, change_email, leaving},
-    values::Email,
+    values::{Email, PersonName},
 };
 use prognet_sdk::{
     Accepted, AccountExport, AccountLeaving, AuditPage, ChangeEmail as WantedEmail, ChangePassword,
-    DeleteAccount, SessionPage, SessionView,
+    ChangeProfile, DeleteAccount, Me, SessionPage, SessionView,
 };
 use prognet_supervisor::Asking;
 
@@ -105,6 +105,17 @@ pub(crate) async fn end_others(caller: Caller, edge: Data<Edge>) -> Answer {
     edge.node.ask(&Asking { key: None, ..*scope.asking() }, Credential::at(account), end).await?;
     edge.gate.forget_account(account);
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Gives the caller another name.
+#[utoipa::path(patch, path = "/v1/me", tag = "me", request_body(content = ChangeProfile, example = json!({ "name": "Ada King" })), params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Who is asking", body = Me), Problems))]
+pub(crate) async fn rename(caller: Caller, Json(body): Json<ChangeProfile>, edge: Data<Edge>) -> Answer {
+    let name = PersonName::parse(&body.name).map_err(invalid("name"))?;
+    let scope = caller.own();
+    let rename = account::Command::Rename { name };
+    edge.node.ask(scope.asking(), Account::at(caller.account()), rename).await?;
+    Ok(HttpResponse::Ok().json(sessions::who(&caller, &edge).await?))
 }
 
 /// Asks for another address: the new one gets a mail with the link that makes it the account's, the old one a

@@ -40,17 +40,25 @@ pub(crate) async fn list(
     Query(page): Query<Page>,
     edge: Data<Edge>,
 ) -> Answer {
-    let tenant = tenants::id(&tenant)?;
+    Ok(HttpResponse::Ok().json(members_of(&caller, tenants::id(&tenant)?, &page, &edge).await?))
+}
+
+/// A page of a tenant's members.
+pub(crate) async fn members_of(
+    caller: &Caller,
+    tenant: TenantId,
+    page: &Page,
+    edge: &Edge,
+) -> Result<MemberPage, Problem> {
     let scope = caller.may(Right::ReadMembers, tenant)?;
-    known_tenant(tenant, scope.asking(), &edge).await?;
+    known_tenant(tenant, scope.asking(), edge).await?;
     let (list, prefix) = (format!("members/{tenant}"), Members::of_tenant(tenant));
-    let (rows, next) = list::page::<Members, Row>(&list, &prefix, &page, scope.asking(), &edge).await?;
+    let (rows, next) = list::page::<Members, Row>(&list, &prefix, page, scope.asking(), edge).await?;
     let views = rows.into_iter().map(|row| {
         let Row { account, role, status, joined_at, .. } = row;
-        wire(account, role, status, joined_at, scope.asking(), &edge)
+        wire(account, role, status, joined_at, scope.asking(), edge)
     });
-    let data = try_join_all(views).await?;
-    Ok(HttpResponse::Ok().json(MemberPage { data, next }))
+    Ok(MemberPage { data: try_join_all(views).await?, next })
 }
 
 /// One member, as it is now.
@@ -102,36 +110,50 @@ pub(crate) async fn resume(caller: Caller, path: Path<(String, String)>, edge: D
     responses((status = 204, description = "No member any more"), Problems))]
 pub(crate) async fn remove(caller: Caller, path: Path<(String, String)>, edge: Data<Edge>) -> Answer {
     let (tenant, account) = ids(&path)?;
-    let is_own = caller.account() == account;
-    let scope = caller.may(if is_own { Right::Leave } else { Right::ManageMembers }, tenant)?;
-    let known = known_tenant(tenant, scope.asking(), &edge).await?;
-    let by = caller.authority(known.custom_role);
-    let command = if is_own { membership::Command::Leave } else { membership::Command::Remove { by } };
-    let (_, written) = settle(&known, tenant, account, command, &scope, &edge).await?;
+    let written = end(&caller, tenant, account, &edge).await?;
     let mut response = HttpResponse::NoContent();
     list::consistency(written, &edge, &mut response);
     Ok(response.finish())
+}
+
+/// Ends a membership, the caller's own or somebody else's.
+pub(crate) async fn end(
+    caller: &Caller,
+    tenant: TenantId,
+    account: AccountId,
+    edge: &Edge,
+) -> Result<Option<Written>, Problem> {
+    let is_own = caller.account() == account;
+    let scope = caller.may(if is_own { Right::Leave } else { Right::ManageMembers }, tenant)?;
+    let known = known_tenant(tenant, scope.asking(), edge).await?;
+    let by = caller.authority(known.custom_role);
+    let command = if is_own { membership::Command::Leave } else { membership::Command::Remove { by } };
+    let (_, written) = settle(&known, tenant, account, command, &scope, edge).await?;
+    Ok(written)
 }
 
 /// The tenants the caller belongs to, in the order they were founded; with a token for the platform.
 #[utoipa::path(get, path = "/v1/me/tenants", tag = "members", params(Page),
     responses((status = 200, description = "A page of tenants", body = OwnTenantPage, example = json!({ "data": [{ "tenant": { "id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "name": "Acme", "slug": "acme", "status": "active", "version": 1, "created_at": "2026-01-01T12:00:00.000Z" }, "role": "member", "status": "active", "joined_at": "2026-01-01T12:00:00.000Z" }], "next": null })), Problems))]
 pub(crate) async fn own(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
+    Ok(HttpResponse::Ok().json(own_of(&caller, &page, &edge).await?))
+}
+
+/// A page of the tenants the caller belongs to.
+pub(crate) async fn own_of(caller: &Caller, page: &Page, edge: &Edge) -> Result<OwnTenantPage, Problem> {
     // One tenant's token tells nobody of the others.
     let scope = caller.may_on_platform(Right::ListOwnTenants)?;
     let (list, prefix) = (format!("own-tenants/{}", caller.account()), Members::of_account(caller.account()));
-    let (rows, next) = list::page::<Members, Row>(&list, &prefix, &page, scope.asking(), &edge).await?;
+    let (rows, next) = list::page::<Members, Row>(&list, &prefix, page, scope.asking(), edge).await?;
     let views = rows.into_iter().map(async |Row { tenant, role, status, joined_at, .. }| {
-        let known = known_tenant(tenant, scope.asking(), &edge).await?;
+        let known = known_tenant(tenant, scope.asking(), edge).await?;
         let tenant = tenants::wire_of(tenant, &known);
         let (role, joined_at) = (role.name().to_owned(), joined_at.to_string());
         Ok::<_, Problem>(OwnTenant { tenant, role, status: wire_status(status), joined_at })
     });
-    let data = try_join_all(views).await?;
-    Ok(HttpResponse::Ok().json(OwnTenantPage { data, next }))
+    Ok(OwnTenantPage { data: try_join_all(views).await?, next })
 }
 
-/// One change of a member by somebody else.
 async fn manage(
     caller: &Caller,
     path: &(String, String),
@@ -139,11 +161,22 @@ async fn manage(
     edge: &Edge,
 ) -> Answer {
     let (tenant, account) = ids(path)?;
+    let (view, written) = change_of(caller, tenant, account, command, edge).await?;
+    answer(account, view, written, &caller.own(), edge).await
+}
+
+/// One change of a member by somebody else; `command` says which, within the caller's say.
+pub(crate) async fn change_of(
+    caller: &Caller,
+    tenant: TenantId,
+    account: AccountId,
+    command: impl FnOnce(Authority) -> membership::Command,
+    edge: &Edge,
+) -> Result<(View, Option<Written>), Problem> {
     let scope = caller.may(Right::ManageMembers, tenant)?;
     let known = known_tenant(tenant, scope.asking(), edge).await?;
     let command = command(caller.authority(known.custom_role));
-    let (view, written) = settle(&known, tenant, account, command, &scope, edge).await?;
-    answer(account, view, written, &scope, edge).await
+    settle(&known, tenant, account, command, &scope, edge).await
 }
 
 /// Asks the membership, and waits for the tenant's word if it is about an owner.

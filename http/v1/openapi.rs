@@ -84,6 +84,7 @@ pub(crate) enum Problems {
         accounts::confirm_email,
         accounts::undo_email,
         accounts::stay,
+        me::rename,
         me::change_email,
         me::delete,
         me::activity,

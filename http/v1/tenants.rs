@@ -38,10 +38,20 @@ type Answer = Result<HttpResponse, Problem>;
 #[utoipa::path(post, path = "/v1/tenants", tag = "tenants", request_body(content = CreateTenant, example = json!({ "name": "Acme", "slug": "acme" })), params(("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 201, description = "Founded", body = TenantView), Problems))]
 pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge: Data<Edge>) -> Answer {
-    let slug = Slug::parse(&body.slug).map_err(invalid("slug"))?;
-    let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
+    let (tenant, view, written) = found(&caller, body, &edge).await?;
+    Ok(answer(StatusCode::CREATED, &edge, tenant, &view, written))
+}
+
+/// Founds a tenant, which the caller owns.
+pub(crate) async fn found(
+    caller: &Caller,
+    wanted: CreateTenant,
+    edge: &Edge,
+) -> Result<(TenantId, View, Option<Written>), Problem> {
+    let slug = Slug::parse(&wanted.slug).map_err(invalid("slug"))?;
+    let name = TenantName::parse(&wanted.name).map_err(invalid("name"))?;
     let scope = caller.may_on_platform(Right::CreateTenant)?;
-    let tenant = TenantId::new(scope.created_id(&edge));
+    let tenant = TenantId::new(scope.created_id(edge));
     let slug_reservation = edge.node.hash("slug", slug.as_str().as_bytes());
     let is_counted = !caller.principal().is_platform_admin;
     let at_most = is_counted.then_some(edge.settings.tenancy.per_account_max);
@@ -52,7 +62,7 @@ pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge:
         return Err(failure.into());
     }
     let view = known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
-    Ok(answer(StatusCode::CREATED, &edge, tenant, &view, founded.written))
+    Ok((tenant, view, founded.written))
 }
 
 /// One tenant, as it is now.
@@ -60,19 +70,9 @@ pub(crate) async fn create(caller: Caller, Json(body): Json<CreateTenant>, edge:
     responses((status = 200, description = "The tenant; `ETag` is its version", body = TenantView), Problems))]
 pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>) -> Answer {
     let tenant = id(&tenant)?;
-    let view = read_view(&caller, tenant, &edge).await?;
-    Ok(answer(StatusCode::OK, &edge, tenant, &view, None))
-}
-
-/// A tenant that the caller may see.
-pub(crate) async fn one(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<TenantView, Problem> {
-    let View { name, slug, status, version, created_at, .. } = read_view(caller, tenant, edge).await?;
-    Ok(wire(tenant, &name, &slug, status, version, created_at))
-}
-
-async fn read_view(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<View, Problem> {
     let scope = caller.may(Right::ReadTenant, tenant)?;
-    known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)
+    let view = known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
+    Ok(answer(StatusCode::OK, &edge, tenant, &view, None))
 }
 
 /// Renames it; with `If-Match` only if nobody changed it meanwhile.

@@ -55,6 +55,16 @@ pub struct Accepted {
     pub email: String,
 }
 
+/// Gives the caller another name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ChangeProfile {
+    /// 1 to 100 characters on one line.
+    #[cfg_attr(feature = "schema", schema(example = "Ada King"))]
+    pub name: String,
+}
+
 /// Asks for another address.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

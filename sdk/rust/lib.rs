@@ -19,8 +19,8 @@ mod system;
 mod tenants;
 
 pub use accounts::{
-    Accepted, AccountExport, AccountLeaving, AccountList, AccountView, ChangeEmail, DeleteAccount,
-    ForgotPassword, KeepAccount, ResetPassword, SignUp, VerifyAddress,
+    Accepted, AccountExport, AccountLeaving, AccountList, AccountView, ChangeEmail, ChangeProfile,
+    DeleteAccount, ForgotPassword, KeepAccount, ResetPassword, SignUp, VerifyAddress,
 };
 pub use audit::{AuditEntry, AuditPage};
 pub use dev::{DevHeader, DevMessage, DevMessages};

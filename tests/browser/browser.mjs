@@ -26,19 +26,19 @@ export async function launch() {
 export async function person(browser, { script }) {
   const context = await browser.newContext({ javaScriptEnabled: script, reducedMotion: "reduce", viewport: WIDE });
   context.setDefaultTimeout(15_000);
-  const page = await context.newPage();
   const complaints = [];
   // A page that says no is loaded with the status of that, which the console repeats.
   const isExpected = (text) => /status of (401|403|404|409|400|422|429)/.test(text);
-  page.on("console", (message) => {
+  context.on("console", (message) => {
     if (["error", "warning"].includes(message.type()) && !isExpected(message.text())) {
-      complaints.push(`${page.url()}: ${message.text()}`);
+      complaints.push(`${message.page()?.url()}: ${message.text()}`);
     }
   });
-  page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error}`));
-  page.on("request", (request) => {
+  context.on("weberror", (error) => complaints.push(`${error.page()?.url()}: ${error.error()}`));
+  context.on("request", (request) => {
     if (new URL(request.url()).origin !== URL_OF_NODE) complaints.push(`asked for ${request.url()}`);
   });
+  const page = await context.newPage();
   return { page, context, script, done: async () => {
     await context.close();
     assert.deepEqual(complaints, []);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Node, Reply, reply};
 
 /// Everybody's password.
-const PASSWORD: &str = "seven unlikely giraffes";
+pub(crate) const PASSWORD: &str = "seven unlikely giraffes";
 
 /// Somebody who is signed in, for the platform or for a tenant.
 pub(crate) struct Person<'a> {
