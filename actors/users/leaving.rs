@@ -336,7 +336,9 @@ impl Aggregate for Leaving {
             Command::Start(plan) => self.start(plan, ctx),
             Command::Stay => return self.stay(ctx),
             // What was asked before, and is answered again, says nothing of now.
-            Command::Owns { asked_at, .. } | Command::Belongs { asked_at, .. } if asked_at != self.asked_at => {
+            Command::Owns { asked_at, .. } | Command::Belongs { asked_at, .. }
+                if asked_at != self.asked_at =>
+            {
                 Decision::nothing()
             }
             Command::Owns { tenants, .. } => {

@@ -40,11 +40,8 @@ impl Reader for Ties {
         let written = Written { shard: event.shard, offset: event.offset };
         node.caught_up::<Members>(written, deadline).await?;
         let tenants = tenants(account, owned, node).await?;
-        let command = if owned {
-            Command::Owns { tenants, asked_at }
-        } else {
-            Command::Belongs { tenants, asked_at }
-        };
+        let command =
+            if owned { Command::Owns { tenants, asked_at } } else { Command::Belongs { tenants, asked_at } };
         let asking = Asking { asker: event.by, key: None, trace: event.trace, deadline };
         match node.ask(&asking, Leaving::at(account), command).await {
             // Whoever is erased has left.
