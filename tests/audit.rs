@@ -131,8 +131,8 @@ async fn renamed(node: &Node) -> (String, Value) {
 
 /// The head of a tenant's own service.
 fn head(page: &Value) -> Value {
-    let heads = page["heads"].as_array().unwrap().iter();
-    heads.cloned().find(|head| head["service"] == "tenancy").unwrap()
+    let mut heads = page["heads"].as_array().unwrap().iter();
+    heads.find(|head| head["service"] == "tenancy").unwrap().clone()
 }
 
 #[tokio::test]
@@ -144,8 +144,8 @@ async fn what_was_noted_holds_while_the_node_runs_in_a_backup_and_long_after() {
     let node = Node::start(Path::new(&data));
     let (tenant, page) = renamed(&node).await;
     fs::write(&page_file, page.to_string()).unwrap();
-    let chains = page["data"].as_array().unwrap().iter().map(|entry| &entry["chain"]);
-    let last = chains.clone().filter(|chain| chain["service"] == "tenancy").next_back().unwrap();
+    let mut chains = page["data"].as_array().unwrap().iter().map(|entry| &entry["chain"]);
+    let last = chains.rfind(|chain| chain["service"] == "tenancy").unwrap();
     let noted = head(&page);
     assert!(noted["records"].as_u64() >= last["records"].as_u64(), "heads cover the entries");
 

@@ -119,11 +119,14 @@ async fn nothing_of_an_erased_person_is_in_any_file_and_their_address_is_free() 
     let path = format!("/v1/accounts/{account}");
     let erased = node.until_refused(&path).await;
     erased.problem(404, "account/unknown");
+    // To be tried again it is not.
+    node.post(&format!("{path}/disable"), json!({})).await.problem(410, "request/erased");
     let node = node.kill_and_restart();
 
     assert!(!is_in(data.path(), "markergrace"));
     assert!(is_in(data.path(), "sign_up"), "the search finds what is there");
     node.get(&path).await.problem(404, "account/unknown");
+    node.post(&format!("{path}/disable"), json!({})).await.problem(410, "request/erased");
     with(&node, Method::GET, "/v1/me", &session.access_token, json!({})).await.problem(401, "session/ended");
     sign_in(&node, "markergrace@example.org", PASSWORD).await.problem(401, "session/credentials");
     let trail = node.get(&format!("{path}/activity")).await.ok();
