@@ -291,7 +291,7 @@ async fn an_export_has_the_tenants_one_belongs_to() {
     in_two.post(&format!("/v1/tenants/{two}/members/{}/suspend", ada.account), json!({})).await.ok();
     ada.until_listed("/v1/me/tenants", 2).await;
     let told = |export: &Value| {
-        let tenants = export["tenants"].as_array().unwrap().iter();
+        let tenants = export["memberships"].as_array().unwrap().iter();
         let told = tenants.map(|own| {
             assert!(own["joined_at"].as_str().unwrap().starts_with("20"), "{own}");
             let text = |value: &Value| value.as_str().unwrap().to_owned();

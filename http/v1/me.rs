@@ -201,10 +201,10 @@ pub(crate) async fn export(caller: Caller, edge: Data<Edge>) -> Answer {
         all.append(&mut sessions.data);
     }
     let mut page = members::own_page(&caller, &Page::FIRST, &edge).await?;
-    let mut tenants = std::mem::take(&mut page.data);
+    let mut memberships = std::mem::take(&mut page.data);
     while let Some(next) = page.next {
         page = members::own_page(&caller, &Page::behind(next), &edge).await?;
-        tenants.append(&mut page.data);
+        memberships.append(&mut page.data);
     }
     let named = account.to_string();
     let activity = audit::of_home(account.home(), &named, &Page::FIRST, scope.asking(), &edge).await?;
@@ -213,7 +213,7 @@ pub(crate) async fn export(caller: Caller, edge: Data<Edge>) -> Answer {
         language: language_of(&known),
         account: view(account, &known),
         sessions: all,
-        tenants,
+        memberships,
         activity,
     };
     Ok(HttpResponse::Ok()

@@ -136,7 +136,7 @@ pub struct AccountExport {
     /// The sessions that go on.
     pub sessions: Vec<crate::SessionView>,
     /// The tenants that the caller belongs to, as what and since when; with a token for one tenant, that one alone.
-    pub tenants: Vec<crate::OwnTenant>,
+    pub memberships: Vec<crate::OwnTenant>,
     /// What happened to the account, and who did it; `next` reads on at `/v1/me/activity`.
     pub activity: crate::AuditPage,
 }
