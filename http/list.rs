@@ -22,12 +22,17 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// The first one.
+    /// The first page, of the usual length.
     pub(crate) const FIRST: Self = Self { after: None, limit: None, consistency: None };
 
     /// The first one, with so many items at most.
     pub(crate) fn of(limit: usize, edge: &Edge) -> Self {
         Self { limit: Some(limit.min(edge.settings.page_items_max)), ..Self::FIRST }
+    }
+
+    /// The page after another, of the usual length.
+    pub(crate) const fn behind(next: String) -> Self {
+        Self { after: Some(next), limit: None, consistency: None }
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
 pub(crate) use self::disk::{make_private, sync_directory};
 pub use self::{
     log::{OpenError, Opened},
-    survey::{Segment, Survey, survey},
+    survey::{Segment, Survey, read_records, survey},
     tier::{Error as TierOpenError, SledTier},
 };
 

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod audit;
 mod auth;
 mod backup;
 mod browser;

@@ -139,12 +139,18 @@ pub(crate) async fn own(caller: Caller, Query(page): Query<Page>, edge: Data<Edg
     Ok(HttpResponse::Ok().json(own_of(&caller, &page, &edge).await?))
 }
 
-/// A page of the tenants the caller belongs to.
+/// A page of the tenants the caller belongs to, for whom one's own list is.
 pub(crate) async fn own_of(caller: &Caller, page: &Page, edge: &Edge) -> Result<OwnTenantPage, Problem> {
-    // One tenant's token tells nobody of the others.
-    let scope = caller.may_on_platform(Right::ListOwnTenants)?;
-    let (list, prefix) = (format!("own-tenants/{}", caller.account()), Members::of_account(caller.account()));
-    let (rows, next) = list::page::<Members, Row>(&list, &prefix, page, scope.asking(), edge).await?;
+    caller.may_on_platform(Right::ListOwnTenants)?;
+    own_page(caller, page, edge).await
+}
+
+/// The same, whoever asks. One tenant's token tells nobody of the others.
+pub(crate) async fn own_page(caller: &Caller, page: &Page, edge: &Edge) -> Result<OwnTenantPage, Problem> {
+    let (scope, account) = (caller.own(), caller.account());
+    let (list, prefix) = (format!("own-tenants/{account}"), Members::of_account(account));
+    let (mut rows, next) = list::page::<Members, Row>(&list, &prefix, page, scope.asking(), edge).await?;
+    rows.retain(|row| caller.principal().tenant.is_none_or(|only| only == row.tenant));
     let views = rows.into_iter().map(async |Row { tenant, role, status, joined_at, .. }| {
         let known = known_tenant(tenant, scope.asking(), edge).await?;
         let tenant = tenants::wire_of(tenant, &known);

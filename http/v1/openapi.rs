@@ -35,6 +35,9 @@ pub(crate) enum Problems {
     /// The state of things says no.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
+    /// What it is about was erased.
+    #[response(status = 410, content_type = "application/problem+json")]
+    Gone(Problem),
     /// It is at another version.
     #[response(status = 412, content_type = "application/problem+json")]
     OtherVersion(Problem),
