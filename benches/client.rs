@@ -20,8 +20,8 @@ use crate::{
     pairs::{Sample, Stopwatch},
 };
 
-/// The largest answer it takes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The largest answer it takes: a page of 200 rows is 50 KB.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// Numbers requests over all windows, so that no two ask for the same change.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -41,6 +41,20 @@ pub fn request(method: &str, path: &str, token: &str, headers: &str, body: &str)
     .into_bytes()
 }
 
+/// The same as a POST by nobody.
+#[must_use]
+pub fn post(path: &str, body: &serde_json::Value) -> Request {
+    request("POST", path, "", "", &body.to_string())
+}
+
+/// One of many things and its place among them, spread evenly over all as numbers go up: the same on both sides.
+#[must_use]
+pub fn pick(number: u64, things: &[String]) -> (usize, &str) {
+    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let place = usize::try_from(spread).unwrap_or(0) % things.len().max(1);
+    (place, things.get(place).map_or("", String::as_str))
+}
+
 /// One connection, kept alive.
 #[derive(Debug)]
 pub struct Connection {
@@ -58,15 +72,23 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Goes on with a 2xx.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn taken(self) -> anyhow::Result<Self> {
+        if !(200..300).contains(&self.status) {
+            bail!("answered {} {}", self.status, String::from_utf8_lossy(&self.body));
+        }
+        Ok(self)
+    }
+
     /// The body of a 2xx, as JSON.
     ///
     /// # Errors
     /// When it is anything else.
     pub fn ok(self) -> anyhow::Result<serde_json::Value> {
-        if !(200..300).contains(&self.status) {
-            bail!("answered {} {}", self.status, String::from_utf8_lossy(&self.body));
-        }
-        Ok(serde_json::from_slice(&self.body)?)
+        Ok(serde_json::from_slice(&self.taken()?.body)?)
     }
 }
 
@@ -84,14 +106,13 @@ impl Connection {
     /// Sends a request and reads its answer.
     ///
     /// # Errors
-    /// When the connection ends or what comes is no answer with a length.
+    /// When the connection ends or what comes is no answer that says where it ends.
     pub async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
         self.stream.write_all(request).await?;
         self.received.clear();
         loop {
-            if let Some((status, body)) = parse(&self.received)? {
-                let body = self.received.get(body).unwrap_or_default().to_vec();
-                return Ok(Answer { status, body });
+            if let Some(answer) = parse(&self.received)? {
+                return Ok(answer);
             }
             let count = self.stream.read_buf(&mut self.received).await?;
             if count == 0 || self.received.len() > ANSWER_BYTES_MAX {
@@ -101,19 +122,46 @@ impl Connection {
     }
 }
 
-/// Status and place of the body, once all of it is there.
-fn parse(received: &[u8]) -> anyhow::Result<Option<(u16, std::ops::Range<usize>)>> {
+/// The answer, once all of it is there.
+fn parse(received: &[u8]) -> anyhow::Result<Option<Answer>> {
     let Some(head) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return Ok(None);
     };
     let text = std::str::from_utf8(received.get(..head).unwrap_or_default())?;
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
-    let length = text.lines().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().ok())?
-    });
-    let body = head + 4..head + 4 + length.context("no content-length")?;
-    Ok((received.len() >= body.end).then_some((status, body)))
+    let rest = received.get(head + 4..).unwrap_or_default();
+    let body = if let Some(length) = header(text, "content-length") {
+        rest.get(..length.parse::<usize>()?).map(<[u8]>::to_vec)
+    } else if status == 204 {
+        Some(Vec::new())
+    } else if header(text, "transfer-encoding") == Some("chunked") {
+        chunks(rest)?
+    } else {
+        bail!("an answer that does not say where it ends")
+    };
+    Ok(body.map(|body| Answer { status, body }))
+}
+
+fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut named = head.lines().filter_map(|line| line.split_once(": "));
+    named.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+}
+
+/// A body that came in chunks (RFC 9112 s. 7.1), once the last is there.
+fn chunks(mut rest: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(line) = rest.windows(2).position(|bytes| bytes == b"\r\n") {
+        let size = std::str::from_utf8(rest.get(..line).unwrap_or_default())?;
+        let (from, size) = (line + 2, usize::from_str_radix(size, 16)?);
+        // A line ends each chunk, the last and empty one too.
+        let Some(next) = rest.get(from + size + 2..) else { break };
+        if size == 0 {
+            return Ok(Some(body));
+        }
+        body.extend_from_slice(rest.get(from..from + size).unwrap_or_default());
+        rest = next;
+    }
+    Ok(None)
 }
 
 /// Load from a number of connections for a window; `servers` are the processes whose CPU it costs.
@@ -127,6 +175,22 @@ pub fn drive(
     servers: &[u32],
     make: &(impl Fn(u64) -> Request + Sync),
 ) -> anyhow::Result<Sample> {
+    work(address, connections, window, servers, &async |connection: &mut Connection, number| {
+        connection.ask(&make(number)).await?.taken().map(|_| ())
+    })
+}
+
+/// The same with operations of several requests, or of requests that need the answers before.
+///
+/// # Errors
+/// As the operation's.
+pub fn work(
+    address: SocketAddr,
+    connections: usize,
+    window: Duration,
+    servers: &[u32],
+    operation: &impl AsyncFn(&mut Connection, u64) -> anyhow::Result<()>,
+) -> anyhow::Result<Sample> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut open = Vec::with_capacity(connections);
@@ -137,13 +201,9 @@ pub fn drive(
         let loops = open.iter_mut().map(|connection| async move {
             let mut nanos = Vec::with_capacity(16 * 1024);
             while watch.elapsed() < window {
-                let request = make(NEXT.fetch_add(1, Ordering::Relaxed));
                 let asked = Stopwatch::start();
-                let answer = connection.ask(&request).await?;
+                operation(connection, NEXT.fetch_add(1, Ordering::Relaxed)).await?;
                 nanos.push(u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                if !(200..300).contains(&answer.status) {
-                    answer.ok()?;
-                }
             }
             anyhow::Ok(nanos)
         });

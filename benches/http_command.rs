@@ -4,13 +4,12 @@
 //! answered on both sides. Ours is the released binary with authentication, limits, tracing and projections
 //! on; it journals an event, and with an `Idempotency-Key` the reply as well. The rival is first tried with
 //! several settings, and the fastest of them is the one that is measured against.
-#![expect(clippy::print_stdout, reason = "a bench's output is its result")]
 
 use std::path::Path;
 
-use anyhow::Context;
 use prognet_benches::{
-    client, machine,
+    client::{self, pick},
+    machine,
     node::{self, Node},
     pairs::{Effort, Sample, Unit, alternate, print_head},
     postgres::{Postgres, Service, TOKEN},
@@ -74,8 +73,7 @@ impl<'a> Bench<'a> {
 
     fn ours(&self, connections: usize, is_keyed: bool) -> anyhow::Result<Sample> {
         let make = |number: u64| {
-            let path =
-                format!("/v1/tenants/{}", self.tenants.get(pick(number, &self.tenants)).map_or("", |id| id));
+            let path = format!("/v1/tenants/{}", pick(number, &self.tenants).1);
             let key = if is_keyed { format!("idempotency-key: {number}\r\n") } else { String::new() };
             client::request("PATCH", &path, &self.token, &key, &body(number))
         };
@@ -84,37 +82,20 @@ impl<'a> Bench<'a> {
 
     fn rival(&self, service: &Service, connections: usize, path: &str) -> anyhow::Result<Sample> {
         let make = |number: u64| {
-            let path = format!("{path}/{}", pick(number, &self.tenants));
+            let path = format!("{path}/{}", pick(number, &self.tenants).0);
             client::request("PATCH", &path, TOKEN, "", &body(number))
         };
         let servers = [service.pid(), self.database.pid()?];
         client::drive(service.address, connections, self.effort.window, &servers, &make)
     }
 
-    /// Tries the settings with 64 connections and keeps the best.
     fn fastest_rival(&self) -> anyhow::Result<Service> {
-        println!(
-            "\n### The rival's settings, one row, 64 connections\n\n| pool | session | /s |\n|---|---|---|"
-        );
-        let mut fastest: Option<(f64, Service)> = None;
-        for (pool, options) in SETTINGS {
+        let start = |pool, options: &str| {
             let url = format!("{} options='{options}'", self.database.url());
-            let service = Service::start(env!("CARGO_BIN_EXE_baseline"), &url, self.tenants.len(), pool)?;
-            self.rival(&service, 64, "/tenants")?;
-            let rate = self.rival(&service, 64, "/tenants")?.rate;
-            println!("| {pool} | {options} | {rate:.0} |");
-            if fastest.as_ref().is_none_or(|(best, _)| rate > *best) {
-                fastest = Some((rate, service));
-            }
-        }
-        fastest.map(|(_, service)| service).context("no settings")
+            Service::start(env!("CARGO_BIN_EXE_baseline"), &url, self.tenants.len(), pool)
+        };
+        Service::fastest("one row", &SETTINGS, start, |service| self.rival(service, 64, "/tenants"))
     }
-}
-
-/// A tenant's place, spread evenly and the same on both sides.
-fn pick(number: u64, tenants: &[String]) -> usize {
-    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    usize::try_from(spread).unwrap_or(0) % tenants.len().max(1)
 }
 
 fn body(number: u64) -> String {

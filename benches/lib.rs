@@ -1,6 +1,7 @@
 //! What the benches share: pairs and their statistics, the processes they start, and the client.
 
 pub mod client;
+pub mod figures;
 pub mod machine;
 pub mod node;
 pub mod pairs;

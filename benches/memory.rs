@@ -7,18 +7,21 @@
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use prognet_benches::{machine, node, pairs::Effort, world};
+use prognet_benches::{
+    figures::{self, Aim},
+    machine, node,
+    pairs::Effort,
+    world,
+};
 use prognet_supervisor::{
     Aggregate, Clock, Context, Decision, Entity, Home, HomeKind, Kind, Limits, Node, Service, Timestamp,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 
 const ENTITIES: u64 = 100_000;
 const STATE_BYTES: usize = 2048;
@@ -33,21 +36,18 @@ fn main() -> anyhow::Result<()> {
         Some("bare") => return runtime.block_on(bare(count)),
         _ => {}
     }
-    println!("\n### B12: memory\n\n| what | found | aim | verdict |\n|---|---|---|---|");
-    print("an idle node", idle_node()? / 1e6, "MB", 60.0);
+    figures::print_head("B12: memory");
+    figures::print("an idle node", vec![idle_node()? / 1e6], "MB", Aim::AtMost(60.0));
     let [before, bare] = play("bare", effort)?;
     let bare = (bare - before) / count as f64;
     let [before, full, after] = play("hosted", effort)?;
     let hosted = (full - before) / count as f64;
-    print("a resident entity with 2 KiB of state", hosted / 1024.0, "KiB", 16.0);
-    println!("| the same state in a bare ractor actor | {:.1} KiB | | |", bare / 1024.0);
-    print("the node after all are passivated, by its size at start", after / before, "times", 1.3);
+    let name = "a resident entity with 2 KiB of state";
+    figures::print(name, vec![hosted / 1024.0], "KiB", Aim::AtMost(16.0));
+    figures::print("the same state in a bare ractor actor", vec![bare / 1024.0], "KiB", Aim::None);
+    let name = "the node after all are passivated, by its size at start";
+    figures::print(name, vec![after / before], "times", Aim::AtMost(1.3));
     Ok(())
-}
-
-fn print(name: &str, found: f64, unit: &str, aim: f64) {
-    let verdict = if found <= aim { "met" } else { "**missed**" };
-    println!("| {name} | {found:.1} {unit} | <= {aim} {unit} | {verdict} |");
 }
 
 /// Bytes of the released binary on an empty directory, once it listens.
@@ -105,26 +105,17 @@ async fn hosted(count: u64) -> anyhow::Result<()> {
     look()
 }
 
-/// Gives every entity its state; at most 256 commands are on their way.
+/// Gives every entity its state.
 async fn fill(node: &Node, clock: &Clock, count: u64) -> anyhow::Result<()> {
-    let places = Arc::new(Semaphore::new(256));
-    let mut loops = tokio::task::JoinSet::new();
-    for id in 0..u128::from(count) {
-        let place = Arc::clone(&places).acquire_owned().await?;
-        let (node, asking) = (node.clone(), world::asking(clock));
-        loops.spawn(async move {
-            let _place = place;
+    world::each(count, 256, |id| {
+        let (node, asking, id) = (node.clone(), world::asking(clock), u128::from(id));
+        async move {
             let entity = Entity::<Weight>::new(Home { kind: HomeKind::Tenant, id }, id);
-            node.ask(&asking, entity, Fill).await.map(|_| ())
-        });
-        while let Some(ended) = loops.try_join_next() {
-            ended??;
+            node.ask(&asking, entity, Fill).await?;
+            Ok(())
         }
-    }
-    while let Some(ended) = loops.join_next().await {
-        ended??;
-    }
-    Ok(())
+    })
+    .await
 }
 
 async fn bare(count: u64) -> anyhow::Result<()> {

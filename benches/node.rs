@@ -1,4 +1,4 @@
-//! Ours: the released binary as an operator runs it, with everything on.
+//! Ours: the binary as an operator runs it, with everything on.
 
 use std::{
     fs::File,
@@ -16,30 +16,39 @@ use crate::client;
 
 /// The administrator of every node here.
 const EMAIL: &str = "ada@example.org";
-const PASSWORD: &str = "correct horse battery";
+/// Everybody's password.
+pub const PASSWORD: &str = "correct horse battery";
 
-/// Builds the released binary and says where it is.
+/// What every node here is told: tokens name their issuer, and a node that comes back on another port must
+/// still know its own.
+const TOLD: [(&str, &str); 1] = [("PROGNET_HTTP_PUBLIC_URL", "http://localhost")];
+
+/// Builds the binary as this bench was built (released, unless somebody only tries whether it runs), and says
+/// where it is.
 ///
 /// # Errors
 /// When it does not build.
 pub fn binary() -> anyhow::Result<PathBuf> {
-    let release = release_directory()?;
-    let target = release.parent().context("no target directory")?;
+    let bench = std::env::current_exe()?;
+    let directory = bench.ancestors().nth(2).context("a bench lies in target/release/deps")?;
+    let target = directory.parent().context("no target directory")?;
+    let profile = if directory.ends_with("debug") { "dev" } else { "release" };
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "--package", "prognet", "--bin", "prognet", "--target-dir"])
+        .args(["build", "--quiet", "--package", "prognet", "--bin", "prognet", "--profile", profile])
+        .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()?;
     if !built.success() {
-        bail!("`cargo build --release --bin prognet` failed");
+        bail!("`cargo build --profile {profile} --bin prognet` failed");
     }
-    Ok(release.join("prognet"))
+    Ok(directory.join("prognet"))
 }
 
-/// Where benches and released binaries lie: `target/release`.
-fn release_directory() -> anyhow::Result<PathBuf> {
-    let bench = std::env::current_exe()?;
-    bench.ancestors().nth(2).map(Path::to_owned).context("a bench lies in target/release/deps")
+/// Signs somebody in, perhaps for a tenant.
+#[must_use]
+pub fn sign_in(email: &str, tenant: Option<&str>) -> client::Request {
+    client::post("/v1/sessions", &json!({ "email": email, "password": PASSWORD, "tenant": tenant }))
 }
 
 /// A running node; killed when dropped.
@@ -56,12 +65,20 @@ impl Node {
     /// # Errors
     /// When it does not start.
     pub fn start(binary: &Path, data: &Path) -> anyhow::Result<Self> {
+        Self::start_with(binary, data, &[])
+    }
+
+    /// The same with settings, by their variables.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(binary: &Path, data: &Path, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(data)?;
         let mut process = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--management", "127.0.0.1:0", "--data"])
             .arg(data)
-            // Tokens name their issuer: a node that comes back on another port must still know its own.
-            .env("PROGNET_HTTP_PUBLIC_URL", "http://localhost")
+            .envs(TOLD)
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(File::create(data.join("node.log"))?)
             .spawn()
@@ -94,18 +111,13 @@ impl Node {
     /// # Errors
     /// When it is refused.
     pub fn sign_in(&self, data: &Path) -> anyhow::Result<String> {
-        let post = |path, body: serde_json::Value| {
-            let request = client::request("POST", path, "", "", &body.to_string());
-            client::send_all(self.address, 1, &[request])?.pop().context("no answer")
-        };
         if let Ok(link) = std::fs::read_to_string(data.join("setup.link")) {
             let (_, token) = link.trim().rsplit_once("token=").context("a setup link without a token")?;
-            post(
-                "/v1/setup",
-                json!({ "token": token, "email": EMAIL, "password": PASSWORD, "name": "Ada" }),
-            )?;
+            let body = json!({ "token": token, "email": EMAIL, "password": PASSWORD, "name": "Ada" });
+            client::send_all(self.address, 1, &[client::post("/v1/setup", &body)])?;
         }
-        let session = post("/v1/sessions", json!({ "email": EMAIL, "password": PASSWORD }))?;
+        let session =
+            client::send_all(self.address, 1, &[sign_in(EMAIL, None)])?.pop().context("no answer")?;
         let token = session.get("access_token").and_then(serde_json::Value::as_str);
         token.map(str::to_owned).context("a session without a token")
     }

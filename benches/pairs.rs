@@ -181,6 +181,7 @@ impl Unit {
         match self {
             Self::PerSecond => format!("{rate:.0}/s"),
             Self::Time if rate > 1e3 => format!("{:.2} us", 1e6 / rate),
+            Self::Time if rate > 10.0 => format!("{:.2} ms", 1e3 / rate),
             Self::Time => format!("{:.3} s", 1.0 / rate),
         }
     }

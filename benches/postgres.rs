@@ -1,4 +1,5 @@
 //! The rival's database: a PostgreSQL of its own, as its packages configure it, durable.
+#![expect(clippy::print_stdout, reason = "a bench's output is its result")]
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::machine;
+use crate::{machine, pairs::Sample};
 
 /// What the service over it takes for a proof.
 pub const TOKEN: &str = "6f1d3c0c2b9e4f7f9a55f3f0c1f7f2c46f1d3c0c2b9e4f7f9a55f3f0c1f7f2c4";
@@ -111,7 +112,8 @@ impl Postgres {
     pub fn kill(&self) -> anyhow::Result<()> {
         let pids = machine::pids_of(&[self.pid()?]);
         let arguments = pids.iter().map(u32::to_string);
-        run(Command::new("kill").arg("-KILL").args(arguments))?;
+        // Some of them may end by themselves meanwhile, of which nobody needs to hear.
+        run(Command::new("kill").arg("-KILL").args(arguments).stderr(Stdio::null()))?;
         while pids.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
             std::thread::yield_now();
         }
@@ -187,6 +189,33 @@ impl Service {
         BufReader::new(process.stdout.take().context("no standard output")?).read_line(&mut line)?;
         let door = line.strip_prefix("listening http://").context("the baseline did not start")?;
         Ok(Self { process, address: door.trim().parse()? })
+    }
+
+    /// Tries settings (connections to the database, and options of its sessions) with 64 connections to the
+    /// service, prints what they reach, and keeps the best.
+    ///
+    /// # Errors
+    /// When it does not start, or as the measurement's.
+    pub fn fastest(
+        what: &str,
+        settings: &[(usize, &str)],
+        start: impl Fn(usize, &str) -> anyhow::Result<Self>,
+        measure: impl Fn(&Self) -> anyhow::Result<Sample>,
+    ) -> anyhow::Result<Self> {
+        println!(
+            "\n### The rival's settings, {what}, 64 connections\n\n| pool | session | /s |\n|---|---|---|"
+        );
+        let mut fastest: Option<(f64, Self)> = None;
+        for (pool, options) in settings {
+            let service = start(*pool, options)?;
+            measure(&service)?;
+            let rate = measure(&service)?.rate;
+            println!("| {pool} | {options} | {rate:.0} |");
+            if fastest.as_ref().is_none_or(|(best, _)| rate > *best) {
+                fastest = Some((rate, service));
+            }
+        }
+        fastest.map(|(_, service)| service).context("no settings")
     }
 
     /// Its process.

@@ -9,7 +9,6 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
 };
 
 use anyhow::Context;
@@ -27,7 +26,6 @@ use prognet_benches::{
     world,
 };
 use prognet_supervisor::{Clock, Limits};
-use tokio::sync::Semaphore;
 
 const TENANTS: u64 = 100_000;
 /// The first founds it, the others rename it.
@@ -176,13 +174,9 @@ fn load_and_kill(data: &Path, effort: Effort) -> anyhow::Result<()> {
 async fn load(data: &Path, tenants: u64) -> anyhow::Result<()> {
     let clock = Clock::default();
     let node = world::start(data, prognet_actors::services(), clock.clone(), Limits::default()).await?;
-    let places = Arc::new(Semaphore::new(512));
-    let mut loops = tokio::task::JoinSet::new();
-    for id in 0..tenants {
-        let place = Arc::clone(&places).acquire_owned().await?;
+    world::each(tenants, 512, |id| {
         let (node, clock) = (node.clone(), clock.clone());
-        loops.spawn(async move {
-            let _place = place;
+        async move {
             let tenant = Tenant::at(TenantId::new(id.into()));
             let name = |number: u64| TenantName::parse(&format!("Tenant {id}, name {number}"));
             let (slug, owner) = (Slug::parse(&format!("tenant-{id}"))?, AccountId::new(1));
@@ -192,15 +186,10 @@ async fn load(data: &Path, tenants: u64) -> anyhow::Result<()> {
                 let rename = tenant::Command::Rename { name: name(number)?, if_version: None };
                 node.ask(&world::asking(&clock), tenant, rename).await?;
             }
-            anyhow::Ok(())
-        });
-        while let Some(ended) = loops.try_join_next() {
-            ended??;
+            Ok(())
         }
-    }
-    while let Some(ended) = loops.join_next().await {
-        ended??;
-    }
+    })
+    .await?;
     println!("loaded");
     std::future::pending().await
 }

@@ -1,12 +1,15 @@
 //! Passwords: hashed and checked by argon2id, in a bounded pool, since either takes a core for 30 ms.
 
+mod hasher;
+
 use std::sync::Arc;
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher, PasswordVerifier, Version};
+use argon2::{Params, PasswordHash as Phc, PasswordVerifier};
 use prognet_actors::{auth::credential::PasswordHash, values::password::Rules};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::Semaphore;
 
+use self::hasher::Hasher;
 use crate::problem::Problem;
 
 /// Callers that may wait for a core, per core: with 30 ms each that is a second.
@@ -34,7 +37,7 @@ impl Default for HashCost {
 
 /// See the module.
 pub(crate) struct Passwords {
-    argon2: Argon2<'static>,
+    hasher: Arc<Hasher>,
     rules: Rules,
     cores: Arc<Semaphore>,
     places: Arc<Semaphore>,
@@ -57,14 +60,14 @@ impl Passwords {
         rules: Rules,
     ) -> Result<Self, argon2::password_hash::Error> {
         let HashCost { memory_kib, passes } = cost;
-        let (memory_kib, passes) =
-            (memory_kib.max(HashCost::FLOOR.memory_kib), passes.max(HashCost::FLOOR.passes));
-        let argon2 =
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(memory_kib, passes, 1, None)?);
-        let decoy = hash(&argon2, &node.clock().fresh_secret(), &node.clock().fresh_secret())?;
+        let hasher = Hasher::new(HashCost {
+            memory_kib: memory_kib.max(HashCost::FLOOR.memory_kib),
+            passes: passes.max(HashCost::FLOOR.passes),
+        })?;
+        let decoy = hash(&hasher, &node.clock().fresh_secret(), &node.clock().fresh_secret())?;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
-            argon2,
+            hasher: Arc::new(hasher),
             rules,
             cores: Arc::new(Semaphore::new(cores)),
             places: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
@@ -82,11 +85,11 @@ impl Passwords {
         about: Vec<String>,
         salt: u128,
     ) -> Result<PasswordHash, Problem> {
-        let (argon2, rules) = (self.argon2.clone(), self.rules);
+        let (hasher, rules) = (Arc::clone(&self.hasher), self.rules);
         let work = move || {
             let about: Vec<_> = about.iter().map(String::as_str).collect();
             let password = rules.check(&password, &about)?;
-            Ok(hash(&argon2, password.as_bytes(), &salt.to_be_bytes()))
+            Ok(hash(&hasher, password.as_bytes(), &salt.to_be_bytes()))
         };
         let hashed = self.work(work).await?.map_err(|unfit| Problem::new_password(field, unfit))?;
         Ok(hashed.map_err(|error| broken(&error))?)
@@ -94,8 +97,8 @@ impl Passwords {
 
     /// The same password, which was checked just now, under the hash that is made today.
     pub(crate) async fn rehash(&self, password: String, salt: u128) -> Result<PasswordHash, Unavailable> {
-        let argon2 = self.argon2.clone();
-        let hashed = self.work(move || hash(&argon2, password.as_bytes(), &salt.to_be_bytes())).await?;
+        let hasher = Arc::clone(&self.hasher);
+        let hashed = self.work(move || hash(&hasher, password.as_bytes(), &salt.to_be_bytes())).await?;
         hashed.map_err(|error| broken(&error))
     }
 
@@ -103,7 +106,7 @@ impl Passwords {
     pub(crate) fn is_outdated(&self, kept: &PasswordHash) -> bool {
         let Ok(kept) = Phc::new(kept.as_str()) else { return true };
         let params = Params::try_from(&kept).ok();
-        let ours = self.argon2.params();
+        let ours = self.hasher.params();
         let is_same = params.is_some_and(|params| {
             (params.m_cost(), params.t_cost(), params.p_cost())
                 == (ours.m_cost(), ours.t_cost(), ours.p_cost())
@@ -117,9 +120,12 @@ impl Passwords {
         given: String,
         kept: Option<PasswordHash>,
     ) -> Result<bool, Unavailable> {
-        let (argon2, is_known) = (self.argon2.clone(), kept.is_some());
+        let (hasher, is_known) = (Arc::clone(&self.hasher), kept.is_some());
         let kept = kept.unwrap_or_else(|| self.decoy.clone());
-        let verified = move || argon2.verify_password(given.as_bytes(), kept.as_str()).is_ok();
+        let verified = move || {
+            let kept = Phc::new(kept.as_str());
+            kept.is_ok_and(|kept| hasher.verify_password(given.as_bytes(), &kept).is_ok())
+        };
         Ok(self.work(verified).await? && is_known)
     }
 
@@ -144,12 +150,8 @@ fn broken(error: &argon2::password_hash::Error) -> Unavailable {
     Unavailable::NotWritten
 }
 
-fn hash(
-    argon2: &Argon2<'_>,
-    password: &[u8],
-    salt: &[u8],
-) -> Result<PasswordHash, argon2::password_hash::Error> {
-    argon2.hash_password_with_salt(password, salt).map(|hash| PasswordHash::new(hash.to_string()))
+fn hash(hasher: &Hasher, password: &[u8], salt: &[u8]) -> Result<PasswordHash, argon2::password_hash::Error> {
+    hasher.hash(password, salt).map(|hash| PasswordHash::new(hash.to_string()))
 }
 
 #[cfg(test)]
