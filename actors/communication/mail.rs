@@ -30,6 +30,10 @@ pub enum Mail {
     Invitation { tenant: TenantId, id: u128, tenant_name: TenantName, inviter_name: PersonName, role: String },
     /// The account is deleted for good at `until`.
     AccountDeletion { name: PersonName, until: Timestamp },
+    /// What the person is in a tenant is another thing now.
+    RoleChanged { name: PersonName, tenant_name: TenantName, role: String },
+    /// The person is no member of a tenant any more.
+    MembershipEnded { name: PersonName, tenant_name: TenantName },
 }
 
 /// The language a mail is written in.
@@ -56,6 +60,8 @@ impl Mail {
             Self::EmailChangeNotice { .. } => "email_change_notice",
             Self::Invitation { .. } => "invitation",
             Self::AccountDeletion { .. } => "account_deletion",
+            Self::RoleChanged { .. } => "role_changed",
+            Self::MembershipEnded { .. } => "membership_ended",
         }
     }
 
@@ -72,9 +78,11 @@ impl Mail {
                 Some((Purpose::UndoEmailChange, account.home(), *id))
             }
             Self::Invitation { tenant, id, .. } => Some((Purpose::AcceptInvitation, tenant.home(), *id)),
-            Self::AlreadyRegistered { .. } | Self::PasswordChanged { .. } | Self::AccountDeletion { .. } => {
-                None
-            }
+            Self::AlreadyRegistered { .. }
+            | Self::PasswordChanged { .. }
+            | Self::AccountDeletion { .. }
+            | Self::RoleChanged { .. }
+            | Self::MembershipEnded { .. } => None,
         }
     }
 }

@@ -171,13 +171,23 @@ fn said(mail: &Mail, sender: &str) -> Value {
         Mail::AccountDeletion { name, until } => {
             context! { until => minute(*until), ..of_person(name.as_str()) }
         }
+        Mail::RoleChanged { name, tenant_name, role } => context! {
+            tenant => shown(tenant_name.as_str()),
+            role => shown(role),
+            ..of_person(name.as_str())
+        },
+        Mail::MembershipEnded { name, tenant_name } => {
+            context! { tenant => shown(tenant_name.as_str()), ..of_person(name.as_str()) }
+        }
     }
 }
 
 /// Whose mail it is, for the top of the page.
 fn brand(mail: &Mail, sender: &str) -> String {
     match mail {
-        Mail::Invitation { tenant_name, .. } => shown(tenant_name.as_str()),
+        Mail::Invitation { tenant_name, .. }
+        | Mail::RoleChanged { tenant_name, .. }
+        | Mail::MembershipEnded { tenant_name, .. } => shown(tenant_name.as_str()),
         Mail::VerifyAddress { .. }
         | Mail::AlreadyRegistered { .. }
         | Mail::ResetPassword { .. }

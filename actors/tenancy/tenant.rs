@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     founder::{self, Founder},
-    role::Permissions,
+    role::{Permissions, Role},
 };
 use crate::{
     auth::access::Authority,
     ids::{AccountId, TenantId},
+    users::account::{self, Account},
     values::{Slug, TenantName},
 };
 
@@ -124,6 +125,13 @@ pub enum Command {
         permissions: Permissions,
         /// Whose say it is: over what it allowed, and over what it is to allow.
         by: Authority,
+    },
+    /// Has a member told by mail what it is now, whose membership asks for it.
+    TellMember {
+        /// Who.
+        account: AccountId,
+        /// The role; none if the membership has ended.
+        role: Option<Role>,
     },
 }
 
@@ -285,6 +293,12 @@ impl Tenant {
         }
         Ok(Decision::event(Event::RoleDefined { permissions, at: ctx.now() }))
     }
+
+    fn tell_member(&self, account: AccountId, role: Option<Role>) -> Result<Decision<Self>, Rejection> {
+        let tenant_name = self.known()?.name.clone();
+        let tell = account::Command::TellRole { tenant_name, role };
+        Ok(Decision::nothing().send("tell", Account::at(account), &tell))
+    }
 }
 
 impl Aggregate for Tenant {
@@ -304,6 +318,7 @@ impl Aggregate for Tenant {
             Command::AddOwner { owner } => self.add_owner(owner, ctx),
             Command::RemoveOwner { owner } => self.remove_owner(owner, ctx),
             Command::DefineRole { permissions, by } => self.define_role(permissions, by, ctx),
+            Command::TellMember { account, role } => self.tell_member(account, role),
         }
     }
 

@@ -20,7 +20,7 @@ mod tenants;
 
 pub use accounts::{
     Accepted, AccountExport, AccountLeaving, AccountList, AccountView, ChangeEmail, DeleteAccount,
-    ForgotPassword, KeepAccount, ResetPassword, SignUp, VerifyAddress,
+    ForgotPassword, KeepAccount, OpenAccount, ResetPassword, SignUp, VerifyAddress,
 };
 pub use audit::{AuditEntry, AuditPage};
 pub use dev::{DevHeader, DevMessage, DevMessages};

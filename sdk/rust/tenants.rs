@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "name": "Acme", "slug": "acme", "status": "active", "version": 1, "created_at": "2026-01-01T12:00:00.000Z"})))]
 pub struct TenantView {
     /// Its id, `ten_...`.
     pub id: String,
@@ -49,6 +50,7 @@ pub struct Suspension {
 /// Tenants in the order they were founded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "name": "Acme", "slug": "acme", "status": "active", "version": 1, "created_at": "2026-01-01T12:00:00.000Z"}], "next": null})))]
 pub struct TenantPage {
     /// The tenants.
     pub data: Vec<TenantView>,
@@ -70,6 +72,7 @@ pub struct CreateTenant {
 /// Renames a tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"name": "Acme Limited"})))]
 #[serde(deny_unknown_fields)]
 pub struct RenameTenant {
     /// 1 to 100 characters.
@@ -79,6 +82,7 @@ pub struct RenameTenant {
 /// Suspends a tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"reason": "abuse", "until": "2026-02-01T00:00:00.000Z"})))]
 #[serde(deny_unknown_fields)]
 pub struct SuspendTenant {
     /// `abuse`, `nonpayment`, `request` or `other`.

@@ -28,6 +28,12 @@ fn mails(name: &str) -> Vec<Mail> {
             role: name.to_owned(),
         },
         Mail::AccountDeletion { name: person(), until: Timestamp::from_millis(1_700_000_000_000) },
+        Mail::RoleChanged {
+            name: person(),
+            tenant_name: TenantName::parse(name).unwrap(),
+            role: "owner".to_owned(),
+        },
+        Mail::MembershipEnded { name: person(), tenant_name: TenantName::parse(name).unwrap() },
     ];
     assert_eq!(mails.len(), ENGLISH.as_ref().unwrap().mails.len());
     mails

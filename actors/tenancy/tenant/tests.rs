@@ -95,6 +95,14 @@ fn a_tenant_never_loses_its_last_owner() {
     given::<Tenant>([created(), added, removed]).when(Command::RemoveOwner { owner: OWNER }).then([]);
 }
 
+/// Security bar 16.
+#[test]
+fn a_member_whose_role_changes_is_told_by_their_account() {
+    let tell = Command::TellMember { account: OTHER, role: Some(Role::Admin) };
+    given::<Tenant>([created()]).when(tell.clone()).then([]).sends(&["tell"]);
+    given::<Tenant>([]).when(tell).rejects(Rejection::Unknown);
+}
+
 #[test]
 fn a_tenant_has_only_so_many_owners() {
     let others = (100..100 + OWNERS_MAX as u128 - 1).map(AccountId::new);
