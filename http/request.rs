@@ -92,7 +92,8 @@ pub(crate) async fn attend(
     outcome
 }
 
-/// Serves what its network may ask at this door, and no other site through a browser; says how the door's limit stands, unless the refusal says it.
+/// Serves what its network may ask at this door, and nothing another site sends through a browser; says how the
+/// door's limit stands, unless the refusal says it.
 async fn within_limits(
     edge: &Edge,
     request: ServiceRequest,

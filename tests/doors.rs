@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     guesses::{post, sign_in, sign_up, tokens},
     harness::{ADMIN, Node, Reply, reply},
-    people::{PASSWORD, mails, person, token_in, with},
+    people::{PASSWORD, mails, person, with},
 };
 
 const LONG: (&str, &str) = ("PROGNET_LIMITS_WINDOW", "10m");
@@ -430,38 +430,6 @@ async fn a_member_whose_role_changes_is_told_by_mail() {
     {
         assert!(texts.iter().any(|text| text.contains(says)), "{says}: {texts:?}");
     }
-}
-
-/// An invitation is read by somebody of whom nothing is known: whoever invites says in which language.
-#[tokio::test]
-async fn an_invitation_is_written_in_the_language_that_is_asked_for_or_the_inviters_own() {
-    let data = tempfile::tempdir().unwrap();
-    let node = Node::start(data.path());
-    let german =
-        json!({ "email": "emmy@example.org", "password": PASSWORD, "name": "Emmy", "language": "de" });
-    post(&node, "/v1/accounts", german).await.ok();
-    let token = token_in(&mails(&node, "emmy@example.org", 1).await[0]).unwrap();
-    let open = json!({ "token": token, "password": PASSWORD });
-    assert_eq!(post(&node, "/v1/accounts/verify", open).await.status, StatusCode::NO_CONTENT);
-    let emmy = tokens(sign_in(&node, "emmy@example.org", PASSWORD).await);
-    let founded = json!({ "name": "Acme", "slug": "acme" });
-    let founded = with(&node, Method::POST, "/v1/tenants", &emmy.access_token, founded).await.ok();
-    let tenant = founded["id"].as_str().unwrap();
-    let own = json!({ "email": "emmy@example.org", "password": PASSWORD, "tenant": tenant });
-    let owner = tokens(post(&node, "/v1/sessions", own).await).access_token;
-    let invite = async |email: &str, language: Value| {
-        let body = json!({ "email": email, "role": "member", "language": language });
-        let path = format!("/v1/tenants/{tenant}/invitations");
-        with(&node, Method::POST, &path, &owner, body).await
-    };
-    let subject = async |email: &str| mails(&node, email, 1).await[0]["subject"].clone();
-
-    invite("one@example.org", Value::Null).await.ok();
-    invite("two@example.org", json!("en")).await.ok();
-
-    assert_eq!(subject("one@example.org").await, "Emmy lädt Sie zu Acme ein");
-    assert_eq!(subject("two@example.org").await, "Emmy invites you to Acme");
-    invite("three@example.org", json!("xx")).await.problem(400, "request/invalid");
 }
 
 /// A threat whose test is gone is not stopped.

@@ -291,6 +291,7 @@ mod tests {
             name: TenantName::parse("Acme").unwrap(),
             slug: Slug::parse("acme").unwrap(),
             status: tenant::Status::Active,
+            colour: None,
             owners: vec![OWNER],
             custom_role: Some(custom),
             version: 1,

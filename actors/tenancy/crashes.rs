@@ -139,6 +139,7 @@ async fn an_invitation_that_is_accepted_makes_one_member() {
             lasts: Duration::from_secs(3600),
             tenant_name: name(),
             inviter_name: PersonName::parse("Ada").unwrap(),
+            colour: None,
             language: Language::En,
         };
         world.ask(Invitation::at(TENANT, INVITATION), invite).await.unwrap();
@@ -199,6 +200,7 @@ async fn an_invitation_nobody_answers_ends_by_itself_even_over_a_crash() {
         lasts: Duration::from_secs(7 * 24 * 3600),
         tenant_name: name(),
         inviter_name: PersonName::parse("Ada").unwrap(),
+        colour: None,
         language: Language::En,
     };
     world.ask(Invitation::at(TENANT, INVITATION), invite).await.unwrap();

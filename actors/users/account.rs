@@ -22,7 +22,7 @@ use crate::{
     },
     ids::AccountId,
     tenancy::role::Role,
-    values::{Email, PersonName, TenantName},
+    values::{Colour, Email, PersonName, TenantName},
 };
 
 /// A person is told of a sign-up with their address at most this often.
@@ -128,6 +128,8 @@ pub enum Command {
     TellRole {
         /// What the mail calls the tenant.
         tenant_name: TenantName,
+        /// The tenant's colour.
+        colour: Option<Colour>,
         /// The role; none if the membership has ended.
         role: Option<Role>,
     },
@@ -343,12 +345,13 @@ impl Account {
     fn tell_role(
         &self,
         tenant_name: TenantName,
+        colour: Option<Colour>,
         role: Option<Role>,
         ctx: &Context,
     ) -> Result<Decision<Self>, Rejection> {
         let mail = |name| match role {
-            Some(role) => Mail::RoleChanged { name, tenant_name, role: role.name().to_owned() },
-            None => Mail::MembershipEnded { name, tenant_name },
+            Some(role) => Mail::RoleChanged { name, tenant_name, colour, role: role.name().to_owned() },
+            None => Mail::MembershipEnded { name, tenant_name, colour },
         };
         Ok(self.known()?.telling(Decision::nothing(), mail, ctx))
     }
@@ -388,7 +391,7 @@ impl Aggregate for Account {
             Command::Stay => self.stay(ctx),
             Command::Close => Ok(self.close(ctx)),
             Command::Knock => self.knock(ctx),
-            Command::TellRole { tenant_name, role } => self.tell_role(tenant_name, role, ctx),
+            Command::TellRole { tenant_name, colour, role } => self.tell_role(tenant_name, colour, role, ctx),
         }
     }
 

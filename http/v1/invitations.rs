@@ -15,7 +15,7 @@ use prognet_actors::{
         Invitation, Invitations, Membership, Role,
         invitation::{self, How, Rejection},
         invitations::Row,
-        membership,
+        membership, tenant,
     },
     users::{Account, account},
     values::{Email, PersonName},
@@ -81,8 +81,10 @@ pub(crate) async fn invite(
     let account::View { name: inviter_name, language: own_language, .. } =
         inviter.ok_or_else(Problem::session_ended)?;
     let language = language.unwrap_or(own_language);
-    let (lasts, tenant_name) = (tenancy.invitation_life, known.name);
-    let invite = invitation::Command::Invite { email, role, lasts, tenant_name, inviter_name, language };
+    let lasts = tenancy.invitation_life;
+    let tenant::View { name: tenant_name, colour, .. } = known;
+    let invite =
+        invitation::Command::Invite { email, role, lasts, tenant_name, colour, inviter_name, language };
     let invited = edge.node.ask(scope.asking(), Invitation::at(tenant, id), invite).await?;
     let view = invited.reply.ok_or(Rejection::Unknown)?;
     let invitation::View { email, role, by, created_at, until, .. } = view;

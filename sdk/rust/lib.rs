@@ -34,5 +34,5 @@ pub use sessions::{ChangePassword, Me, Refresh, SessionPage, SessionView, SignIn
 pub use setup::{SetUp, SetUpDone};
 pub use system::{ActorCount, ActorCounts, ActorView};
 pub use tenants::{
-    CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
+    ChangeTenant, CreateTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
 };

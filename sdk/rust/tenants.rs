@@ -1,6 +1,6 @@
 //! Tenants.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub struct TenantView {
     pub name: String,
     /// Its name in addresses, unique on the platform.
     pub slug: String,
+    /// Its colour in mails, `#rrggbb`, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour: Option<String>,
     /// Whether it is open.
     pub status: TenantStatus,
     /// How it is suspended, if it is.
@@ -69,14 +72,24 @@ pub struct CreateTenant {
     pub slug: String,
 }
 
-/// Renames a tenant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Changes what a tenant is called and looks like; what is not named stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "schema", schema(example = json!({"name": "Acme Limited"})))]
+#[cfg_attr(feature = "schema", schema(example = json!({"name": "Acme Limited", "colour": "#2a52c9"})))]
 #[serde(deny_unknown_fields)]
-pub struct RenameTenant {
+pub struct ChangeTenant {
     /// 1 to 100 characters.
-    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The colour of its mails, `#rrggbb`; null takes it away.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub colour: Option<Option<String>>,
+}
+
+/// A field that is there, be it null.
+fn named<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(input).map(Some)
 }
 
 /// Suspends a tenant.

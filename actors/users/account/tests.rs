@@ -107,7 +107,7 @@ fn a_person_is_told_of_a_sign_up_with_their_address_once_an_hour() {
 #[test]
 fn a_person_is_told_of_each_role_they_get_or_lose() {
     for role in [Some(Role::Owner), None] {
-        let tell = Command::TellRole { tenant_name: TenantName::parse("Acme").unwrap(), role };
+        let tell = Command::TellRole { tenant_name: TenantName::parse("Acme").unwrap(), colour: None, role };
         given::<Account>([registered(), ACTIVATED]).when(tell.clone()).then([]).sends(&["tell"]);
         given::<Account>([registered(), CLOSED]).when(tell).rejects(Rejection::Unknown);
     }
