@@ -2,15 +2,21 @@
 
 mod hasher;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use argon2::{Params, PasswordHash as Phc, PasswordVerifier};
-use prognet_actors::{auth::credential::PasswordHash, values::password::Rules};
+use prognet_actors::{
+    auth::credential::PasswordHash,
+    values::password::{Rules, Unfit},
+};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::Semaphore;
 
 use self::hasher::Hasher;
-use crate::problem::Problem;
+use crate::{breached::Breached, problem::Problem};
 
 /// Callers that may wait for a core, per core: with 30 ms each that is a second.
 const WAITING_PER_CORE: usize = 32;
@@ -39,8 +45,12 @@ impl Default for HashCost {
 pub(crate) struct Passwords {
     hasher: Arc<Hasher>,
     rules: Rules,
+    /// Passwords that were in a leak, if the operator has a list.
+    breached: Option<Breached>,
     cores: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    /// Hashes computed since the start, whatever for: what an answer tells nobody, its work must not either.
+    hashes: Arc<AtomicU64>,
     /// Checked when there is no account, so that the answer takes as long.
     decoy: PasswordHash,
 }
@@ -58,6 +68,7 @@ impl Passwords {
         node: &Node,
         cost: HashCost,
         rules: Rules,
+        breached: Option<Breached>,
     ) -> Result<Self, argon2::password_hash::Error> {
         let HashCost { memory_kib, passes } = cost;
         let hasher = Hasher::new(HashCost {
@@ -69,10 +80,17 @@ impl Passwords {
         Ok(Self {
             hasher: Arc::new(hasher),
             rules,
+            breached,
             cores: Arc::new(Semaphore::new(cores)),
             places: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
+            hashes: Arc::default(),
             decoy,
         })
+    }
+
+    /// Hashes computed since the start.
+    pub(crate) fn hashes(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
     }
 
     /// The hash of a new password, if it may be that of somebody whom `about` says something.
@@ -85,21 +103,32 @@ impl Passwords {
         about: Vec<String>,
         salt: u128,
     ) -> Result<PasswordHash, Problem> {
-        let (hasher, rules) = (Arc::clone(&self.hasher), self.rules);
+        let (hasher, rules, breached, hashes) =
+            (Arc::clone(&self.hasher), self.rules, self.breached.clone(), Arc::clone(&self.hashes));
         let work = move || {
             let about: Vec<_> = about.iter().map(String::as_str).collect();
             let password = rules.check(&password, &about)?;
-            Ok(hash(&hasher, password.as_bytes(), &salt.to_be_bytes()))
+            match breached.map_or(Ok(false), |list| list.holds(password.as_bytes())) {
+                Ok(false) => {}
+                Ok(true) => return Err(Unfit::Breached),
+                Err(error) => return Ok(Err(unreadable(&error))),
+            }
+            hashes.fetch_add(1, Ordering::Relaxed);
+            let hashed = hash(&hasher, password.as_bytes(), &salt.to_be_bytes());
+            Ok(hashed.map_err(|error| broken(&error)))
         };
         let hashed = self.work(work).await?.map_err(|unfit| Problem::new_password(field, unfit))?;
-        Ok(hashed.map_err(|error| broken(&error))?)
+        Ok(hashed?)
     }
 
-    /// The same password, which was checked just now, under the hash that is made today.
-    pub(crate) async fn rehash(&self, password: String, salt: u128) -> Result<PasswordHash, Unavailable> {
-        let hasher = Arc::clone(&self.hasher);
-        let hashed = self.work(move || hash(&hasher, password.as_bytes(), &salt.to_be_bytes())).await?;
-        hashed.map_err(|error| broken(&error))
+    /// The hash of a password that is judged by nothing but whether it is the same as another.
+    pub(crate) async fn hash_of(&self, password: String, salt: u128) -> Result<PasswordHash, Unavailable> {
+        let (hasher, hashes) = (Arc::clone(&self.hasher), Arc::clone(&self.hashes));
+        let work = move || {
+            hashes.fetch_add(1, Ordering::Relaxed);
+            hash(&hasher, password.as_bytes(), &salt.to_be_bytes())
+        };
+        self.work(work).await?.map_err(|error| broken(&error))
     }
 
     /// Whether a hash was made in another way than one made today.
@@ -121,8 +150,9 @@ impl Passwords {
         kept: Option<PasswordHash>,
     ) -> Result<bool, Unavailable> {
         let (hasher, is_known) = (Arc::clone(&self.hasher), kept.is_some());
-        let kept = kept.unwrap_or_else(|| self.decoy.clone());
+        let (kept, hashes) = (kept.unwrap_or_else(|| self.decoy.clone()), Arc::clone(&self.hashes));
         let verified = move || {
+            hashes.fetch_add(1, Ordering::Relaxed);
             let kept = Phc::new(kept.as_str());
             kept.is_ok_and(|kept| hasher.verify_password(given.as_bytes(), &kept).is_ok())
         };
@@ -150,6 +180,12 @@ fn broken(error: &argon2::password_hash::Error) -> Unavailable {
     Unavailable::NotWritten
 }
 
+/// Whether it was in a leak, nobody can say: it is not taken then.
+fn unreadable(error: &std::io::Error) -> Unavailable {
+    tracing::error!(error = error as &dyn std::error::Error, "failed to read the list of breached passwords");
+    Unavailable::NotWritten
+}
+
 fn hash(hasher: &Hasher, password: &[u8], salt: &[u8]) -> Result<PasswordHash, argon2::password_hash::Error> {
     hasher.hash(password, salt).map(|hash| PasswordHash::new(hash.to_string()))
 }
@@ -166,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn work_keeps_its_place_until_it_is_done_even_if_nobody_waits_for_it_any_more() {
         let world = World::new(prognet_actors::services).await;
-        let passwords = Passwords::new(&world.node, HashCost::default(), Rules::default()).unwrap();
+        let passwords = Passwords::new(&world.node, HashCost::default(), Rules::default(), None).unwrap();
         let free = || [&passwords.places, &passwords.cores].map(|semaphore| semaphore.available_permits());
         let [places, cores] = free();
         let (begin, has_begun) = oneshot::channel();
@@ -192,13 +228,14 @@ mod tests {
     #[tokio::test]
     async fn a_hash_names_its_cost_and_one_of_another_cost_is_outdated() {
         let world = World::new(prognet_actors::services).await;
-        let today = Passwords::new(&world.node, HashCost::default(), Rules::default()).unwrap();
+        let today = Passwords::new(&world.node, HashCost::default(), Rules::default(), None).unwrap();
         let dearer = HashCost { passes: 3, ..HashCost::FLOOR };
-        let dearer = Passwords::new(&world.node, dearer, Rules::default()).unwrap();
+        let dearer = Passwords::new(&world.node, dearer, Rules::default(), None).unwrap();
         let cheap =
-            Passwords::new(&world.node, HashCost { memory_kib: 8, passes: 1 }, Rules::default()).unwrap();
+            Passwords::new(&world.node, HashCost { memory_kib: 8, passes: 1 }, Rules::default(), None)
+                .unwrap();
 
-        let hash = today.rehash("correct horse battery".to_owned(), 7).await.unwrap();
+        let hash = today.hash_of("correct horse battery".to_owned(), 7).await.unwrap();
 
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
         assert!(!today.is_outdated(&hash) && dearer.is_outdated(&hash));

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     auth::access::Authority,
+    communication::message::Language,
     ids::{AccountId, InvitationId, TenantId},
     users::Reservation,
     values::{Email, PersonName, Slug, TenantName},
@@ -138,6 +139,8 @@ async fn an_invitation_that_is_accepted_makes_one_member() {
             lasts: Duration::from_secs(3600),
             tenant_name: name(),
             inviter_name: PersonName::parse("Ada").unwrap(),
+            colour: None,
+            language: Language::En,
         };
         world.ask(Invitation::at(TENANT, INVITATION), invite).await.unwrap();
     };
@@ -197,6 +200,8 @@ async fn an_invitation_nobody_answers_ends_by_itself_even_over_a_crash() {
         lasts: Duration::from_secs(7 * 24 * 3600),
         tenant_name: name(),
         inviter_name: PersonName::parse("Ada").unwrap(),
+        colour: None,
+        language: Language::En,
     };
     world.ask(Invitation::at(TENANT, INVITATION), invite).await.unwrap();
 

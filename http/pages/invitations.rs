@@ -56,8 +56,8 @@ async fn values(visitor: &Visitor, inside: &Inside, page: &Page) -> Result<Value
 pub(super) async fn ask(posted: Posted<Asking>, tenant: Path<String>, edge: Data<Edge>) -> Shown {
     let Posted { visitor, form: Asking { email, role } } = posted;
     let inside = Inside::of(&visitor, &tenant).await?;
-    let wanted = InvitePerson { email: email.clone(), role: role.clone() };
-    match invitations::ask(&inside.caller, inside.id, &wanted, &edge).await {
+    let wanted = InvitePerson { email: email.clone(), role: role.clone(), language: None };
+    match invitations::ask(&inside.caller, inside.id, wanted, &edge).await {
         Ok((invited, written)) => {
             list::seen::<Invitations>(written, inside.caller.own().asking(), &edge).await;
             let values = values(&visitor, &inside, &Page::FIRST).await?;

@@ -22,6 +22,9 @@ pub(crate) enum Command {
         /// `admin`, `member` or `custom`.
         #[arg(long, default_value = "member")]
         role: String,
+        /// The language of the mail, `en` or `de`; without one it is yours.
+        #[arg(long)]
+        language: Option<String>,
         #[command(flatten)]
         options: Options,
     },
@@ -61,8 +64,9 @@ pub(crate) enum Command {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create { tenant, email, role, options } => {
-                let invited = options.client()?.invite(&tenant, &InvitePerson { email, role }).await?;
+            Self::Create { tenant, email, role, language, options } => {
+                let wanted = InvitePerson { email, role, language };
+                let invited = options.client()?.invite(&tenant, &wanted).await?;
                 options.print(&invited, text)
             }
             Self::List { tenant, limit, after, options } => {
