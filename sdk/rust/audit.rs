@@ -37,7 +37,7 @@ pub struct AuditHead {
 /// Entries of a trail, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"at": "2026-01-01T12:00:00.000Z", "by": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "action": "tenant.suspended", "subject": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "trace": "4bf92f3577b34da6a3ce929d0e0e4736"}], "next": null})))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"at": "2026-01-01T12:00:00.000Z", "by": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "action": "tenant.suspended", "subject": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "trace": "4bf92f3577b34da6a3ce929d0e0e4736", "chain": {"service": "tenancy", "records": 7, "hash": "4c8b12de0f5a6f3e0c7f6f0cbe2f57d1a3d1f6e7f2a90a2ec3c0bb6d3d0c9e55"}}], "next": null, "heads": [{"service": "tenancy", "records": 7, "hash": "4c8b12de0f5a6f3e0c7f6f0cbe2f57d1a3d1f6e7f2a90a2ec3c0bb6d3d0c9e55"}]})))]
 pub struct AuditPage {
     /// The entries.
     pub data: Vec<AuditEntry>,
