@@ -84,6 +84,13 @@ async function signUp(somebody, { name, email }, { isFirst }) {
   }
   await heading(page, "Confirm your address").waitFor();
   if (isFirst) await inspect(somebody, "verify");
+  if (isFirst) {
+    await page.fill("#password", "somebody else's");
+    await button(page, "Confirm").click();
+    await page.getByRole("alert").waitFor();
+    await inspect(somebody, "verify-wrong");
+  }
+  await page.fill("#password", PASSWORD);
   await button(page, "Confirm").click();
   await heading(page, "Your account is open").waitFor();
   if (isFirst) await inspect(somebody, "verified");
@@ -305,23 +312,31 @@ async function changeEmail(grace, who) {
   await heading(page, "Your organizations").waitFor();
 }
 
-async function deleteAndStay(grace, who) {
-  const { page } = grace;
+/** Whom organizations need cannot go. */
+async function neededStays({ page }) {
   await page.goto(`${URL_OF_NODE}/account`);
   await page.fill("#delete_password", THIRD);
   await button(page, "Delete my account").click();
+  await page.getByRole("alert").filter({ hasText: "without an owner" }).waitFor();
+}
+
+async function deleteAndStay(alan, who) {
+  const { page } = alan;
+  await page.goto(`${URL_OF_NODE}/account`);
+  await page.fill("#delete_password", who.password);
+  await button(page, "Delete my account").click();
   await heading(page, "Your account is about to be deleted").waitFor();
-  await inspect(grace, "deleted");
+  await inspect(alan, "deleted");
   await page.goto(`${URL_OF_NODE}/account`);
   await heading(page, "Sign in").waitFor();
   await page.goto(`${URL_OF_NODE}/stay`);
-  await inspect(grace, "stay");
+  await inspect(alan, "stay");
   await page.fill("#email", who.email);
-  await page.fill("#password", THIRD);
+  await page.fill("#password", who.password);
   await button(page, "Keep it").click();
   await heading(page, "You stay").waitFor();
   await page.getByRole("link", { name: "Sign in" }).click();
-  await signIn(grace, { email: who.email, password: THIRD });
+  await signIn(alan, who);
   await heading(page, "Your organizations").waitFor();
 }
 
@@ -350,7 +365,8 @@ try {
     await forgetPassword(grace, hopper);
     await account(grace, hopper, browser);
     await changeEmail(grace, hopper);
-    await deleteAndStay(grace, hopper);
+    await neededStays(grace);
+    await deleteAndStay(alan, turing);
     for (const somebody of [grace, alan]) await somebody.done();
   }
 } finally {

@@ -54,6 +54,7 @@ try {
   await press(second, "Sign up");
   await press(second, "See it in the dev inbox");
   await openMail(second, "Confirm your e-mail address");
+  await fill(second, { Password: password });
   await press(second, "Confirm");
   await press(second, "Sign in");
   await fill(second, { Email: "grace@example.org", Password: password });

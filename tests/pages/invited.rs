@@ -130,7 +130,8 @@ async fn whoever_has_no_account_yet_signs_up_and_comes_back_to_the_invitation() 
     for _ in 0..2 {
         guest.get(&verify).await.shows(200, "Confirm your address");
     }
-    guest.sends(&verify, "/verify", &[("token", token(&verify))]).await.shows(200, "Your account is open");
+    let confirm = [("token", token(&verify)), ("password", PASSWORD)];
+    guest.sends(&verify, "/verify", &confirm).await.shows(200, "Your account is open");
 
     assert_eq!(guest.enters(email).await.leads_to(), invitation);
     assert!(!guest.cookies.contains_key("prognet-way"), "the way is gone once it was taken");
