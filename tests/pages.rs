@@ -12,14 +12,14 @@ use serde_json::json;
 use crate::harness::{ADMIN, Node, PASSWORD, Person, reply};
 
 /// A browser, as far as cookies and forms go.
-struct Browser<'a> {
-    node: &'a Node,
+pub(crate) struct Browser {
+    url: String,
     client: reqwest::Client,
     cookies: BTreeMap<String, String>,
 }
 
 /// What it shows.
-struct Page {
+pub(crate) struct Page {
     status: u16,
     headers: HeaderMap,
     text: String,
@@ -27,7 +27,7 @@ struct Page {
 
 impl Page {
     /// What its form carries.
-    fn proof(&self) -> String {
+    pub(crate) fn proof(&self) -> String {
         let (_, rest) = self.text.split_once(r#"name="csrf" value=""#).expect("a form");
         rest.split_once('"').unwrap().0.to_owned()
     }
@@ -44,7 +44,7 @@ impl Page {
 
     /// It is a page, with this status, and shows these words.
     #[track_caller]
-    fn shows(&self, status: u16, words: &str) {
+    pub(crate) fn shows(&self, status: u16, words: &str) {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), "text/html; charset=utf-8");
         assert!(self.text.contains(words), "no {words:?} in {}", self.text);
@@ -52,21 +52,25 @@ impl Page {
 
     /// Where it leads to.
     #[track_caller]
-    fn leads_to(&self) -> &str {
+    pub(crate) fn leads_to(&self) -> &str {
         assert_eq!(self.status, 303, "{}", self.text);
         self.header("location")
     }
 }
 
-impl<'a> Browser<'a> {
-    fn new(node: &'a Node) -> Self {
+impl Browser {
+    fn new(node: &Node) -> Self {
+        Self::at(node.url().to_owned())
+    }
+
+    pub(crate) fn at(url: String) -> Self {
         let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
-        Self { node, client, cookies: BTreeMap::new() }
+        Self { url, client, cookies: BTreeMap::new() }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let request = self.client.request(method, format!("{}{path}", self.node.url()));
+        let request = self.client.request(method, format!("{}{path}", self.url));
         request.header("Cookie", cookies.join("; "))
     }
 
@@ -83,24 +87,29 @@ impl<'a> Browser<'a> {
         Page { status, headers, text: response.text().await.unwrap().replace("&#x2f;", "/") }
     }
 
-    async fn get(&mut self, path: &str) -> Page {
+    pub(crate) async fn get(&mut self, path: &str) -> Page {
         let request = self.request(Method::GET, path);
         self.send(request).await
     }
 
-    async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
+    pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
         let request = self.request(Method::POST, path).form(fields);
         self.send(request).await
     }
 
     /// Signs the admin in, by the form.
-    async fn sign_in(&mut self) -> Page {
+    pub(crate) async fn sign_in(&mut self) -> Page {
         let form = self.get("/signin?return_to=/account").await;
-        self.post("/signin", &credentials(&form.proof(), "/account")).await
+        self.signs_in_on(&form).await
+    }
+
+    /// The same, on the form that is shown.
+    pub(crate) async fn signs_in_on(&mut self, form: &Page) -> Page {
+        self.post("/signin", &credentials(&form.proof(), &form.hidden("return_to"))).await
     }
 
     /// That of somebody who is signed in.
-    async fn of(node: &'a Node, person: &Person<'_>) -> Self {
+    async fn of(node: &Node, person: &Person<'_>) -> Self {
         let mut browser = Self::new(node);
         browser.enters(&person.email).await;
         browser
@@ -116,7 +125,7 @@ impl<'a> Browser<'a> {
     }
 
     /// Sends a form of a page, with the page's proof.
-    async fn sends(&mut self, page: &str, path: &str, fields: &[(&str, &str)]) -> Page {
+    pub(crate) async fn sends(&mut self, page: &str, path: &str, fields: &[(&str, &str)]) -> Page {
         let proof = self.get(page).await.proof();
         let mut fields = fields.to_vec();
         fields.push(("csrf", &proof));

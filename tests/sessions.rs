@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{ADMIN, Reply, reply},
     mail::edge,
+    pages::Browser,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -146,6 +147,34 @@ async fn roles_and_owners_are_changed_within_ten_minutes_of_a_sign_in_alone() {
     let password = json!({ "current": ADMIN.1, "new": "eleven blue horses", "end_other_sessions": true });
     let changed = site.ask(Method::POST, "/v1/me/password", &token, password).await;
     assert_eq!(changed.status, StatusCode::NO_CONTENT);
+}
+
+/// Security bar 16, for a browser that somebody left open: its page asks, and leads back.
+#[tokio::test]
+async fn a_page_that_was_left_open_asks_for_another_sign_in_before_a_role_is_changed() {
+    let site = Site::open().await;
+    let admin = site.sign_in().await;
+    let founded = json!({ "name": "Acme", "slug": "acme" });
+    let founded = site.ask(Method::POST, "/v1/tenants", &admin.access_token, founded).await.ok();
+    let tenant = founded["id"].as_str().unwrap().to_owned();
+    let grace = AccountId::new(77);
+    let membership = Membership::at(tenant.parse::<TenantId>().unwrap(), grace);
+    site.world.ask(membership, membership::Command::Admit { role: Role::Member }).await.unwrap();
+    let members = format!("/organizations/{tenant}/members");
+    let (of_grace, to_admin) = (format!("{members}/{grace}"), [("change", "role"), ("role", "admin")]);
+    let mut browser = Browser::at(format!("http://{}", site.serving.listen));
+    browser.sign_in().await;
+    site.later(FRESH);
+
+    let sent = browser.sends(&members, &of_grace, &to_admin).await.leads_to().to_owned();
+
+    let form = browser.get(&sent).await;
+    form.shows(200, "takes a sign-in of the last 10 minutes");
+    assert_eq!(browser.signs_in_on(&form).await.leads_to(), members);
+    assert_eq!(browser.sends(&members, &of_grace, &to_admin).await.leads_to(), members);
+    let admin = site.sign_in().await;
+    let member = site.get(&format!("/v1/tenants/{tenant}/members/{grace}"), &admin.access_token).await.ok();
+    assert_eq!(member["role"], "admin");
 }
 
 /// Security bar 36: nobody who verifies tokens meets a key they have not seen, and no token loses its key.

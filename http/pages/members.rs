@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use super::{
     Instead, Shown,
-    organizations::{ALL, Inside},
+    organizations::{self, ALL, Inside},
+    sign_in,
     visitor::{Posted, Visitor, see_other},
 };
 use crate::{
@@ -125,8 +126,13 @@ pub(super) async fn leave(posted: Posted<Leaving>, tenant: Path<String>, edge: D
     }
 }
 
-/// The members once more, with what was wrong; whoever may not see them is told on a page of its own.
+/// The members once more, with what was wrong; whoever may not see them is told on a page of its own, and whose
+/// sign-in is too long ago signs in first.
 async fn again(visitor: &Visitor, inside: &Inside, problem: &Problem) -> Shown {
+    if problem.code() == "session/not-fresh" {
+        let back = organizations::address(inside.id);
+        return Ok(see_other(&sign_in::once_more(&format!("{back}/members"))));
+    }
     if !inside.may(Right::ReadMembers) {
         return Err(problem.clone().into());
     }

@@ -19,6 +19,9 @@ pub(super) const HOME: &str = "/";
 pub(super) struct Way {
     #[serde(default)]
     return_to: String,
+    /// Even if one is signed in.
+    #[serde(default)]
+    again: bool,
 }
 
 /// What is filled in.
@@ -37,6 +40,11 @@ pub(super) fn address(back: &str) -> String {
     }
     let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
     format!("/signin?return_to={back}")
+}
+
+/// The same for whoever is signed in: since when is too long ago for what they are about to do.
+pub(super) fn once_more(back: &str) -> String {
+    format!("{}&again=true", address(back))
 }
 
 /// A page of ours, or where everyone begins: a link from elsewhere leads nobody astray.
@@ -59,8 +67,11 @@ pub(super) async fn show(visitor: Visitor, Query(way): Query<Way>) -> HttpRespon
     let kept = visitor.way().filter(|_| way.return_to.is_empty());
     let to = own(kept.as_deref().unwrap_or(&way.return_to));
     let shown = match visitor.caller() {
-        Some(_) => see_other(to),
-        None => visitor.page(StatusCode::OK, "sign_in", &context! { email => "", ..leading(to) }),
+        Some(_) if !way.again => see_other(to),
+        here => {
+            let is_again = here.is_some();
+            visitor.page(StatusCode::OK, "sign_in", &context! { email => "", is_again, ..leading(to) })
+        }
     };
     std::future::ready(shown).await
 }
@@ -88,7 +99,7 @@ pub(super) async fn submit(posted: Posted<Wanted>, stranger: Stranger, edge: Dat
 
 /// Goes on from a page of ours, or else to sign in again.
 pub(super) async fn sign_out(posted: Posted<Way>, edge: Data<Edge>) -> Shown {
-    let Posted { visitor, form: Way { return_to } } = posted;
+    let Posted { visitor, form: Way { return_to, .. } } = posted;
     if let Some(caller) = visitor.caller() {
         sessions::sign_out(caller, caller.claims().sid, &edge).await?;
     }

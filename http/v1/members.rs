@@ -89,8 +89,6 @@ pub(crate) async fn change(
     edge: Data<Edge>,
 ) -> Answer {
     let to = role(&body.role)?;
-    caller.may(Right::ManageMembers, ids(&path)?.0)?;
-    sessions::fresh(&caller, &edge).await?;
     manage(&caller, &path, |by| membership::Command::ChangeRole { to, by }, &edge).await
 }
 
@@ -189,6 +187,9 @@ pub(crate) async fn change_of(
     let scope = caller.may(Right::ManageMembers, tenant)?;
     let known = known_tenant(tenant, scope.asking(), edge).await?;
     let command = command(caller.authority(known.custom_role));
+    if matches!(command, membership::Command::ChangeRole { .. }) {
+        sessions::fresh(caller, edge).await?;
+    }
     settle(caller, &known, tenant, account, command, edge).await
 }
 

@@ -5,13 +5,13 @@ use reqwest::Method;
 use super::Browser;
 use crate::harness::{Node, PASSWORD};
 
-async fn sign_up(browser: &mut Browser<'_>, email: &str, name: &str) -> super::Page {
+async fn sign_up(browser: &mut Browser, email: &str, name: &str) -> super::Page {
     let fields = [("email", email), ("name", name), ("password", PASSWORD)];
     browser.sends("/signup", "/signup", &fields).await
 }
 
 /// The list, once it has so many mails.
-async fn list(node: &Node, browser: &mut Browser<'_>, mails: usize) -> super::Page {
+async fn list(node: &Node, browser: &mut Browser, mails: usize) -> super::Page {
     for _ in 0..600 {
         let page = browser.get("/dev/inbox").await;
         if page.text.matches("<li><a ").count() == mails {

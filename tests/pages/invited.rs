@@ -4,7 +4,7 @@ use super::{Browser, Page};
 use crate::harness::{Node, PASSWORD, Person, reply};
 
 /// Invites an address by page, and waits for its mail; the path of the link in it.
-async fn invites(node: &Node, browser: &mut Browser<'_>, tenant: &str, email: &str) -> String {
+async fn invites(node: &Node, browser: &mut Browser, tenant: &str, email: &str) -> String {
     let page = format!("/organizations/{tenant}/invitations");
     let sent = browser.sends(&page, &page, &[("email", email), ("role", "admin")]).await;
     sent.shows(201, &format!("An invitation is on its way to {email}"));
