@@ -1,12 +1,13 @@
 //! The API's description (OpenAPI 3.1), made from the handlers and kept in `docs/openapi.json`.
 
 use actix_web::{HttpResponse, web::Data};
+use prognet_actors::ids::{AccountId, InvitationId, SessionId, TenantId};
 use prognet_sdk::Problem;
 use utoipa::{
     Modify, Number, OpenApi,
     openapi::{
         RefOr, Schema,
-        path::Parameter,
+        path::{Parameter, ParameterIn},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -161,16 +162,35 @@ impl Modify for Bearer {
     }
 }
 
+/// The ids in paths, and what they begin with.
+const IDS: [(&str, &str); 4] = [
+    ("account", AccountId::PREFIX),
+    ("invitation", InvitationId::PREFIX),
+    ("session", SessionId::PREFIX),
+    ("tenant", TenantId::PREFIX),
+];
+
 /// The description as it is published, by a node whose pages have at most so many items.
 fn text(page_items_max: usize) -> String {
     let mut description = Description::openapi();
-    let gets = description.paths.paths.values_mut().filter_map(|path| path.get.as_mut());
-    for parameter in gets.flat_map(|get| get.parameters.iter_mut().flatten()) {
-        if let RefOr::T(Parameter { name, schema: Some(RefOr::T(Schema::Object(limit))), .. }) = parameter
-            && name == "limit"
-        {
-            limit.maximum = Some(Number::UInt(page_items_max));
+    let operations = description.paths.paths.values_mut().flat_map(|path| {
+        [&mut path.get, &mut path.post, &mut path.put, &mut path.patch, &mut path.delete]
+            .into_iter()
+            .flatten()
+    });
+    for parameter in operations.flat_map(|operation| operation.parameters.iter_mut().flatten()) {
+        let RefOr::T(Parameter {
+            name, parameter_in, schema: Some(RefOr::T(Schema::Object(schema))), ..
+        }) = parameter
+        else {
+            continue;
+        };
+        if name == "limit" {
+            schema.maximum = Some(Number::UInt(page_items_max));
         }
+        let id = IDS.iter().find(|(id, _)| *parameter_in == ParameterIn::Path && id == name);
+        // 26 characters hold 130 bits: the first is not above 7.
+        schema.pattern = id.map(|(_, prefix)| format!("^{prefix}[0-7][0-9a-hjkmnp-tv-z]{{25}}$"));
     }
     description.to_pretty_json().map(|text| text + "\n").unwrap_or_default()
 }
@@ -305,6 +325,17 @@ mod tests {
         for limit in limits {
             assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&1.into(), &7.into()));
         }
+    }
+
+    #[test]
+    fn ids_in_paths_are_described_as_they_are() {
+        let description: serde_json::Value = serde_json::from_str(&text(7)).unwrap();
+        let operation = &description["paths"]["/v1/tenants/{tenant}/members/{account}"]["delete"];
+        let parameters = operation["parameters"].as_array().unwrap().iter();
+        let patterns: Vec<_> = parameters.filter_map(|it| it["schema"]["pattern"].as_str()).collect();
+        let digits = "[0-7][0-9a-hjkmnp-tv-z]{25}$";
+        assert_eq!(patterns, [format!("^ten_{digits}"), format!("^acc_{digits}")]);
+        assert!(TenantId::new(u128::MAX).to_string().starts_with("ten_7"));
     }
 
     /// `UPDATE=1 cargo test -p prognet-http` writes it anew.
