@@ -45,6 +45,7 @@ crate::v1::serve! {
     "/stay" => { get leaving::stay, post leaving::submit_stay }
     "/account" => { get account::show }
     "/account/name" => { post account::rename }
+    "/account/export" => { get account::export }
     "/account/password" => { post account::change_password }
     "/account/sessions" => { post account::end_session }
     "/account/email" => { post addresses::ask }

@@ -148,6 +148,10 @@ async fn a_person_signs_in_looks_around_and_signs_out() {
 
     let account = browser.get("/account").await;
     assert!(account.status == 200 && account.text.contains(ADMIN.0), "{}", account.text);
+    let export = browser.get("/account/export").await;
+    assert_eq!(export.header("content-disposition"), "attachment; filename=\"account.json\"");
+    let export: serde_json::Value = serde_json::from_str(&export.text).unwrap();
+    assert_eq!(export["account"]["email"], ADMIN.0);
     let tenant = node.tenant("acme").await;
     let page = browser.get(&format!("/organizations/{tenant}")).await;
     assert!(page.text.contains("Tenant created"), "{}", page.text);

@@ -44,6 +44,11 @@ pub(super) async fn show(visitor: Visitor) -> Shown {
     Ok(visitor.page(StatusCode::OK, "account", &values))
 }
 
+/// Everything the platform knows about them, to keep.
+pub(super) async fn export(visitor: Visitor, edge: Data<Edge>) -> Shown {
+    Ok(me::export(visitor.person()?.clone(), edge).await?)
+}
+
 /// What the page shows.
 pub(super) async fn values(visitor: &Visitor) -> Result<Value, Instead> {
     let (caller, edge) = (visitor.person()?, visitor.edge());
