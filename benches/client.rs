@@ -20,8 +20,8 @@ use crate::{
     pairs::{Sample, Stopwatch},
 };
 
-/// The largest answer it takes: a page of 200 rows is 50 KB.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// The largest answer it takes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Numbers requests over all windows, so that no two ask for the same change.
 static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -10,6 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
 
 use crate::{machine, pairs::Sample};
 
@@ -111,9 +115,13 @@ impl Postgres {
     /// When it does not run.
     pub fn kill(&self) -> anyhow::Result<()> {
         let pids = machine::pids_of(&[self.pid()?]);
-        let arguments = pids.iter().map(u32::to_string);
-        // Some of them may end by themselves meanwhile, of which nobody needs to hear.
-        run(Command::new("kill").arg("-KILL").args(arguments).stderr(Stdio::null()))?;
+        for pid in pids.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            match kill_process(pid, Signal::KILL) {
+                // Some of them may end by themselves meanwhile.
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         while pids.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
             std::thread::yield_now();
         }

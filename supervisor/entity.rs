@@ -171,7 +171,8 @@ impl<A: Aggregate> Running<A> {
             Message::Inspect(reply) => drop(reply.send(self.seen())),
             command if self.leaving != Leaving::No => {
                 // It is for the entity that comes after this one.
-                shard::send_or_refuse(&self.shell.home, ShardMessage::Returned(self.shell.entity, command));
+                let returned = ShardMessage::Returned(myself.get_id(), self.shell.entity, command);
+                shard::send_or_refuse(&self.shell.home, returned);
             }
             command if self.is_erased() => erased::answer::<A>(command),
             Message::Ask(ask) => self.ask(ask, myself),

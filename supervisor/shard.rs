@@ -36,7 +36,7 @@ pub(crate) enum ShardMessage {
     /// For an entity that the sender did not find hot.
     Deliver(EntityRef, Message),
     /// From an entity that is leaving: for its next life.
-    Returned(EntityRef, Message),
+    Returned(ActorId, EntityRef, Message),
     /// An entity's load failed, so its actor never was.
     NotStarted(ActorId, String),
     /// Somebody newer owns the shard.
@@ -161,7 +161,7 @@ impl Actor for Shard {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             ShardMessage::Deliver(entity, message) => slots.deliver(entity, message, &myself),
-            ShardMessage::Returned(entity, message) => slots.returned(entity, message, &myself),
+            ShardMessage::Returned(actor, entity, message) => slots.returned(actor, entity, message, &myself),
             ShardMessage::NotStarted(actor, error) => slots.stopped(actor, Some(error), &myself),
             ShardMessage::Fenced => {
                 tracing::warn!(shard = %slots.start.shard, "fenced: stepping down from shard {}", slots.start.shard);
@@ -265,8 +265,17 @@ impl Slots {
     }
 
     /// A leaving entity hands back what came too late for it.
-    fn returned(&mut self, entity: EntityRef, message: Message, myself: &ActorRef<ShardMessage>) {
-        if let Some(Slot::Hot { .. }) = self.slots.get(&entity) {
+    ///
+    /// Its end overtakes what it hands back: by then the next one may run, which is not leaving.
+    fn returned(
+        &mut self,
+        by: ActorId,
+        entity: EntityRef,
+        message: Message,
+        myself: &ActorRef<ShardMessage>,
+    ) {
+        let is_running = |slot: &Slot| matches!(slot, Slot::Hot { actor, .. } if actor.get_id() == by);
+        if self.slots.get(&entity).is_some_and(is_running) {
             self.forget_hot(entity);
             self.slots.insert(entity, Slot::Leaving { stash: Vec::new() });
         }
@@ -414,7 +423,7 @@ impl Drop for Slots {
 /// Sends, or answers whoever waits that nobody is there.
 pub(crate) fn send_or_refuse(shard: &ActorRef<ShardMessage>, message: ShardMessage) {
     if let Err(MessagingErr::SendErr(
-        ShardMessage::Deliver(_, message) | ShardMessage::Returned(_, message),
+        ShardMessage::Deliver(_, message) | ShardMessage::Returned(_, _, message),
     )) = shard.cast(message)
     {
         message.refuse(Unavailable::Restarting);

@@ -1,8 +1,9 @@
 //! What is bounded: the weight of running entities, the crowd of one home, the patience with what keeps failing.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use futures_util::future::join_all;
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{Command, at, counted, far, services, world};
 use crate::{Limits, Refused, Unavailable, testing::World};
@@ -21,6 +22,28 @@ async fn whoever_was_not_used_for_longest_on_the_whole_node_makes_room() {
         assert_eq!(world.status(far(id)).await, status, "of {id}");
     }
     assert_eq!(world.read(far(2)).await.unwrap(), counted(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_comes_while_an_entity_makes_room_is_answered_by_the_next_one() {
+    let limits = Limits { resident: 8, ..Limits::default() };
+    let world = World::with(limits, services).await;
+
+    let mut crowd = JoinSet::new();
+    for reader in 0..64_u128 {
+        let (node, asking) = (world.node.clone(), world.asking(None));
+        crowd.spawn(async move {
+            for turn in 0..500 {
+                node.read(&asking, far((reader * 7 + turn * 13) % 80)).await?;
+            }
+            Ok::<_, Refused<Infallible>>(())
+        });
+    }
+
+    // Far longer than it takes: the node's own clock stands still.
+    let answered = timeout(Duration::from_secs(30), crowd.join_all()).await.expect("some were forgotten");
+
+    assert!(answered.iter().all(Result::is_ok), "{answered:?}");
 }
 
 #[tokio::test]
