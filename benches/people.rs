@@ -141,7 +141,10 @@ async fn come_in(connection: &mut Connection, email: &str) -> anyhow::Result<Val
     let mails = connection.ask(&client::request("GET", &mails, "", "", "")).await?.ok()?;
     let link = mails.pointer("/data/0/links/0").and_then(Value::as_str).context("no mail with a link")?;
     let (_, token) = link.rsplit_once("token=").context("a link without a token")?;
-    connection.ask(&post("/v1/accounts/verify", &json!({ "token": token }))).await?.taken()?;
+    connection
+        .ask(&post("/v1/accounts/verify", &json!({ "token": token, "password": node::PASSWORD })))
+        .await?
+        .taken()?;
     connection.ask(&node::sign_in(email, None)).await?.ok()
 }
 
