@@ -1,13 +1,12 @@
-//! What leaving promises: decisions first, then a person who goes on a node that dies at every step.
+//! What leaving promises.
 
 use std::time::Duration;
 
-use prognet_supervisor::testing::{Fault, NOON, World, given, holds_to_golden};
+use prognet_supervisor::testing::{NOON, given, holds_to_golden};
 
 use super::*;
 use crate::{
     communication::message::Language,
-    users::account::Status,
     values::{Email, PersonName},
 };
 
@@ -114,56 +113,4 @@ fn every_event_ever_written_is_read() {
             Event::Gone { at: NOON },
         ],
     );
-}
-
-/// A person who may sign in, with their address held.
-async fn somebody(world: &World) {
-    let Recipient { to: email, name, language } = plan().person;
-    let register = account::Command::Register { email, name: name.clone(), language };
-    world.ask(Account::at(ACCOUNT), register).await.unwrap();
-    world.ask(Account::at(ACCOUNT), account::Command::Activate { name }).await.unwrap();
-    let claim = reservation::Command::Claim { owner: ACCOUNT.number(), lasts: WEEK };
-    world.ask(Reservation::at(9), claim).await.unwrap();
-    let confirm = reservation::Command::Confirm { owner: ACCOUNT.number() };
-    world.ask(Reservation::at(9), confirm).await.unwrap();
-}
-
-/// One append is written and nobody told, and the node dies.
-async fn die_after_an_append(world: &mut World) {
-    world.memory.fail_appends([Fault::Unanswered]);
-    for _ in 0..50 {
-        if world.memory.faults() == 0 {
-            break;
-        }
-        drop(tokio::time::timeout(Duration::from_millis(2), std::future::pending::<()>()).await);
-    }
-    world.crash().await;
-}
-
-#[tokio::test]
-async fn a_person_who_goes_is_erased_however_often_the_node_dies() {
-    let mut world = World::new(crate::services).await;
-    somebody(&world).await;
-    world.ask(Leaving::at(ACCOUNT), Command::Start(plan())).await.unwrap();
-    for _ in 0..10 {
-        die_after_an_append(&mut world).await;
-    }
-    let leaving = || async { world.read(Leaving::at(ACCOUNT)).await == Ok(View::Grace(plan().until)) };
-    world.until(Duration::from_millis(20), leaving).await;
-    let view = world.read(Account::at(ACCOUNT)).await.unwrap().unwrap();
-    assert_eq!(view.status, Status::Leaving { until: plan().until });
-
-    world.clock.advance(WEEK);
-    for _ in 0..15 {
-        die_after_an_append(&mut world).await;
-    }
-    let is_erased = || async {
-        world.read(Account::at(ACCOUNT)).await == Ok(None)
-            && world.read(Leaving::at(ACCOUNT)).await == Ok(View::Here)
-            && world.read(Reservation::at(9)).await.is_ok_and(|held| held.owner.is_none())
-    };
-    world.until(Duration::from_millis(20), is_erased).await;
-    assert!(world.node.erase(ACCOUNT.home()).await.is_ok(), "again, it changes nothing");
-    let register = account::Command::Activate { name: plan().person.name };
-    assert!(world.ask(Account::at(ACCOUNT), register).await.is_err(), "nothing is written about them again");
 }
