@@ -72,6 +72,29 @@ text!(
     Email, email
 );
 
+text!(
+    /// A colour, `#` and six hexadecimal digits (CSS Color 4 s. 5.2), in lower case.
+    Colour, colour
+);
+
+impl Colour {
+    /// Black or white, whichever is read better on it: at least 4.5 to 1 (WCAG 2.2 s. 1.4.3).
+    #[must_use]
+    pub fn text(&self) -> &'static str {
+        let number = u32::from_str_radix(self.as_str().trim_start_matches('#'), 16).unwrap_or_default();
+        let [_, red, green, blue] = number.to_be_bytes().map(linear);
+        let luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        // Both read as well where (1.05 / (l + 0.05)) = ((l + 0.05) / 0.05).
+        if luminance > 0.179 { "#000000" } else { "#ffffff" }
+    }
+}
+
+/// A channel of sRGB as light (WCAG 2.2, relative luminance).
+fn linear(channel: u8) -> f64 {
+    let part = f64::from(channel) / 255.0;
+    if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+}
+
 impl Email {
     /// What must be unique: the same for all ways to write the address.
     #[must_use]
@@ -124,6 +147,13 @@ fn email(text: &str) -> Result<String, Invalid> {
         && address.len() <= 254
         && email_address::EmailAddress::parse_with_options(&address, options).is_ok();
     if is_valid { Ok(address) } else { Err(VALID) }
+}
+
+fn colour(text: &str) -> Result<String, Invalid> {
+    const VALID: Invalid = Invalid("a colour such as #2a52c9");
+    let digits = text.strip_prefix('#').ok_or(VALID)?;
+    let is_valid = digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if is_valid { Ok(text.to_ascii_lowercase()) } else { Err(VALID) }
 }
 
 fn slug(text: &str) -> Result<String, Invalid> {
@@ -206,6 +236,33 @@ mod tests {
             ['\u{202e}', '\u{200f}', '\u{2066}', '\u{200b}', '\u{2028}', '\u{feff}', '\u{ad}', '\u{85}']
         {
             assert!(PersonName::parse(&format!("Ada{bad}Lovelace")).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_colour_is_six_digits_and_text_on_it_is_readable() {
+        let text = |colour: &str| Colour::parse(colour).map(|colour| colour.text());
+        assert_eq!(Colour::parse("#2A52C9").map(|colour| colour.to_string()), Ok("#2a52c9".to_owned()));
+        for bad in ["", "#", "2a52c9", "#2a52c", "#2a52c9f", "#2a52cg", "red", "#2a52c9;x", "#+a52c9"] {
+            assert!(Colour::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!((text("#ffffff"), text("#000000")), (Ok("#000000"), Ok("#ffffff")));
+        // Every grey and every pure colour, worst cases included.
+        let of = |rgb: u32| Colour::parse(&format!("#{rgb:06x}")).unwrap();
+        let light = |rgb: u32| {
+            let [_, red, green, blue] = rgb.to_be_bytes().map(linear);
+            0.2126 * red + 0.7152 * green + 0.0722 * blue
+        };
+        for step in 0..=0xff_u32 {
+            for rgb in
+                [step * 0x01_0101, step << 16, step << 8, step, step << 16 | step << 8, 0xff_0000 | step]
+            {
+                let contrast = match of(rgb).text() {
+                    "#ffffff" => 1.05 / (light(rgb) + 0.05),
+                    _ => (light(rgb) + 0.05) / 0.05,
+                };
+                assert!(contrast >= 4.5, "{rgb:06x}: {contrast}");
+            }
         }
     }
 

@@ -62,6 +62,8 @@ impl Node {
             .arg(data)
             // Tokens name their issuer: a node that comes back on another port must still know its own.
             .env("PROGNET_HTTP_PUBLIC_URL", "http://localhost")
+            // All load comes from one network.
+            .envs(["LOGIN", "REFRESH", "SIGN_UP", "LINK"].map(|door| (format!("PROGNET_LIMITS_{door}"), "0")))
             .stdout(Stdio::piped())
             .stderr(File::create(data.join("node.log"))?)
             .spawn()

@@ -9,6 +9,6 @@ mod sources;
 mod value;
 
 pub use secret::{Hidden, Secret};
-pub use sections::{Auth, Entities, Http, Key, Log, Mail, Settings, Storage, Tenancy};
+pub use sections::{Auth, Entities, Http, Key, Limits, Log, Mail, Settings, Storage, Tenancy};
 pub use sources::{Error, Mistake, Origin, Sources};
 pub use value::{Bytes, DevInbox, LogFormat, PublicUrl, SmtpSecurity, Value};

@@ -115,6 +115,9 @@ settings! {
         /// The proxies in front, by address or network, such as `10.0.0.0/8, ::1`: what they say in
         /// `X-Forwarded-For` counts as the client's address. What anybody else says there has no effect.
         trusted_proxies: Option<String> = "";
+        /// Other sites whose scripts may ask the API from browsers, by origin, such as
+        /// `https://app.example.org, http://localhost:3000`. None means no other site's; `*` is not taken.
+        cors_origins: Option<String> = "";
         /// How long a stopping node goes on with the requests it has taken.
         grace: Duration = "20s";
     }
@@ -137,6 +140,9 @@ settings! {
         leaving_grace: Duration = "7d";
         /// The fewest characters of a new password; below 8 it is 8.
         password_length_min: usize = "12";
+        /// A file of passwords that were in a leak, none of which is taken: lines of SHA-1 hashes in their order, as
+        /// Have I Been Pwned's downloader makes them. It is opened at the start and read at each new password.
+        breached_passwords: Option<PathBuf> = "";
         /// Memory that hashing a password takes. Less than the default is not taken; hashes of another cost are
         /// renewed when their person signs in.
         password_memory: Bytes = "19MiB";
@@ -150,6 +156,34 @@ settings! {
         guesses_per_account: usize = "100";
         /// Wrong passwords from one network, whatever the account.
         guesses_per_network: usize = "100";
+    }
+    /// How often one network may come to the doors that take strangers.
+    limits: Limits {
+        /// The time in which all requests that count below are forgotten, evenly. They count by network (an IPv4
+        /// address, an IPv6 /64) and door, pages and API together; more are answered 429, and 0 is no limit. Behind a
+        /// proxy, name it in `http.trusted_proxies`, or everybody is one network.
+        window: Duration = "1m";
+        /// Signing in, whatever comes of it; wrong passwords are slowed down by `auth.guesses_...` as well.
+        login: u32 = "30";
+        /// Going on with a session: once in `auth.access_token_life` for each one in use.
+        refresh: u32 = "300";
+        /// Signing up.
+        sign_up: u32 = "10";
+        /// Asking for a link to a new password.
+        forgot: u32 = "10";
+        /// Opening mailed links: confirming an address, choosing a password, taking a change back.
+        link: u32 = "30";
+        /// Looking at, accepting and declining invitations.
+        invitation: u32 = "60";
+        /// The setup link.
+        setup: u32 = "10";
+        /// The time in which all mails that count below are forgotten, evenly.
+        mail_window: Duration = "1h";
+        /// Mails that one network asks for to one address: by signing up, a forgotten password, an invitation or a
+        /// change of address. They count whether or not one is sent.
+        mail_per_address_and_network: u32 = "5";
+        /// Mails to one address that all networks together ask for.
+        mail_per_address: u32 = "25";
     }
     /// How many tenants there may be, and how people come in.
     tenancy: Tenancy {

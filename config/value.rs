@@ -51,6 +51,19 @@ impl Value for usize {
     }
 }
 
+/// Of something that may be none at all.
+impl Value for u32 {
+    const VALID: &'static str = "a whole number from 0 on";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for u16 {
     const VALID: &'static str = "a port from 1 to 65535";
 

@@ -98,6 +98,11 @@ impl Gate {
         Ok(Principal { account: claims.sub, is_platform_admin, tenant: claims.tid, permissions })
     }
 
+    /// Every token is checked anew: the keys are others.
+    pub(crate) fn forget_signatures(&self) {
+        self.signatures.forget_all(|_| true);
+    }
+
     /// What was remembered of a session is asked anew.
     pub(crate) fn forget_session(&self, account: AccountId, session: SessionId) {
         self.people.forget(&(account, session));

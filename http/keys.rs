@@ -15,18 +15,26 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use prognet_actors::auth::{
     KeyRing,
+    access::Right,
     key_ring::{self, Key},
 };
 use prognet_supervisor::{Asking, Node, Refused, Timestamp, Unavailable};
 use serde_json::json;
 
-use crate::Edge;
+use crate::{
+    Edge,
+    caller::Caller,
+    problem::Problem,
+    v1::{Problems, sessions::fresh},
+};
 
-/// A new key is shown this long before it signs: thrice what verifiers may keep the answer of the route below.
+/// A new key is shown this long before it signs: many times what verifiers may keep the answer of the route below.
 const SHOWN_BEFORE: Duration = Duration::from_secs(15 * 60);
-const KEPT_BY_VERIFIERS_S: u64 = 300;
-/// How often other nodes' changes are looked for, and whether a key is due.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// A revoked key is believed no longer than this by whoever verifies tokens without asking.
+const KEPT_BY_VERIFIERS_S: u64 = 60;
+/// How often other nodes' changes are looked for, and whether a key is due: revoked keys act so long at most.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+const _: () = assert!(LOOK_EVERY.as_secs() <= 60 && KEPT_BY_VERIFIERS_S <= 60);
 /// What a look may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -66,13 +74,13 @@ impl Keys {
         known.verifying.get(kid).cloned()
     }
 
-    /// Learns what the key ring holds, after adding a key if one is due.
+    /// Learns what the key ring holds, after adding a key if one is due; says whether a key was lost.
     pub(crate) async fn look(
         &self,
         node: &Node,
         rotate_every: Duration,
         token_lasts: Duration,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<bool, Unavailable> {
         let now = node.clock().now();
         let asking = Asking { asker: 0, key: None, trace: 0, deadline: now.after(PATIENCE) };
         let ring = node.read(&asking, KeyRing::at()).await.map_err(unavailable)?;
@@ -98,9 +106,25 @@ impl Keys {
         } else {
             ring
         };
-        let known = Known::of(ring, node)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-        Ok(())
+        self.learn(ring, node)
+    }
+
+    /// Forgets all keys and what they signed, for one that signs at once.
+    async fn revoke(&self, node: &Node, token_lasts: Duration, asking: &Asking) -> Result<bool, Unavailable> {
+        let (kid, x, y) = make(node)?;
+        let revoke = key_ring::Command::Revoke { kid, x, y, token_lasts };
+        let ring = node.ask(asking, KeyRing::at(), revoke).await.map_err(unavailable)?.reply;
+        self.learn(ring, node)
+    }
+
+    /// Knows a ring from now on; says whether a key that was known is in it no longer.
+    fn learn(&self, ring: Vec<Key>, node: &Node) -> Result<bool, Unavailable> {
+        let known = Arc::new(Known::of(ring, node)?);
+        let before = std::mem::replace(
+            &mut *self.0.write().unwrap_or_else(PoisonError::into_inner),
+            Arc::clone(&known),
+        );
+        Ok(before.verifying.keys().any(|kid| !known.verifying.contains_key(kid)))
     }
 }
 
@@ -156,15 +180,33 @@ pub(crate) async fn keep(edge: Data<Edge>) {
             _ = closing.wait_for(|is_closing| *is_closing) => return,
         }
         let auth = &edge.settings.auth;
-        if let Err(why) = edge.keys.look(&edge.node, auth.key_rotation, auth.access_lasts).await {
-            tracing::warn!(why = %why, "failed to look after the token keys");
+        match edge.keys.look(&edge.node, auth.key_rotation, auth.access_lasts).await {
+            // Perhaps revoked at another node.
+            Ok(true) => edge.gate.forget_signatures(),
+            Ok(false) => {}
+            Err(why) => tracing::warn!(why = %why, "failed to look after the token keys"),
         }
     }
 }
 
+/// Revokes the keys that sign access tokens, as when somebody may have copied them: for platform admins.
+///
+/// Every access token is refused from then on, and within 60 seconds by whoever checks them with the published keys;
+/// sessions go on, and get a token of the new key by refreshing. It takes a sign-in of the last 10 minutes.
+#[utoipa::path(post, path = "/v1/system/keys/revoke", tag = "system",
+    responses((status = 204, description = "Revoked; another key signs"), Problems))]
+pub(crate) async fn revoke(caller: Caller, edge: Data<Edge>) -> Result<HttpResponse, Problem> {
+    let scope = caller.may_on_platform(Right::RevokeKeys)?;
+    fresh(&caller, &edge).await?;
+    let asking = Asking { key: None, ..*scope.asking() };
+    edge.keys.revoke(&edge.node, edge.settings.auth.access_lasts, &asking).await?;
+    edge.gate.forget_signatures();
+    Ok(HttpResponse::NoContent().finish())
+}
+
 /// The public keys (RFC 7517), for whoever checks tokens without asking.
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "sessions",
-    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = serde_json::Value)), security(()))]
+    responses((status = 200, description = "A JWK set", content_type = "application/jwk-set+json", body = serde_json::Value, example = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "7d3f...", "x": "WfqG...", "y": "0zE1..." }] }))), security(()))]
 pub(crate) async fn jwks(edge: Data<Edge>) -> HttpResponse {
     let known = edge.keys.known();
     let keys: Vec<_> = key_ring::shown(&known.ring, edge.node.clock().now())
@@ -192,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_renewed_in_time_and_no_token_is_left_without_its_key() {
         let (world, keys) = (World::new(prognet_actors::services).await, Keys::default());
-        let look = async || keys.look(&world.node, MONTH, TOKEN).await.unwrap();
+        let look = async || assert!(!keys.look(&world.node, MONTH, TOKEN).await.unwrap(), "no key is lost");
         let signing = || keys.signing(world.clock.now()).unwrap().0;
         let verifies = |kid: &str| keys.verifying(kid, world.clock.now()).is_some();
         look().await;
@@ -212,6 +254,26 @@ mod tests {
         let other = Keys::default();
         other.look(&world.node, MONTH, TOKEN).await.unwrap();
         assert_eq!(other.signing(world.clock.now()).unwrap().0, new);
+    }
+
+    /// Security bar 36.
+    #[tokio::test]
+    async fn revoked_keys_verify_nothing_here_at_once_and_elsewhere_with_the_next_look() {
+        let (world, here, elsewhere) =
+            (World::new(prognet_actors::services).await, Keys::default(), Keys::default());
+        for keys in [&here, &elsewhere] {
+            assert!(!keys.look(&world.node, MONTH, TOKEN).await.unwrap(), "nothing is lost");
+        }
+        let old = here.signing(world.clock.now()).unwrap().0;
+
+        assert!(here.revoke(&world.node, TOKEN, &world.asking(None)).await.unwrap());
+
+        let new = here.signing(world.clock.now()).unwrap().0;
+        assert_ne!(new, old);
+        assert!(here.verifying(&old, world.clock.now()).is_none());
+        assert!(elsewhere.look(&world.node, MONTH, TOKEN).await.unwrap(), "it has lost one");
+        assert!(elsewhere.verifying(&old, world.clock.now()).is_none());
+        assert_eq!(elsewhere.signing(world.clock.now()).unwrap().0, new);
     }
 
     #[tokio::test]

@@ -5,13 +5,17 @@
     allow(dead_code, reason = "what only the pages use is left in place without them")
 )]
 
+mod breached;
+mod buckets;
 mod caller;
 mod cookies;
+mod cors;
 mod cursor;
 mod gate;
 mod input;
 mod kept;
 mod keys;
+mod limits;
 mod list;
 mod live;
 mod management;
@@ -50,6 +54,9 @@ use tokio::sync::watch;
 #[cfg(feature = "no-ui")]
 use no_pages as pages;
 
+pub use breached::Breached;
+pub use cors::Origins;
+pub use limits::LimitSettings;
 pub use passwords::HashCost;
 pub use peer::Proxies;
 pub use throttle::ThrottleSettings;
@@ -89,6 +96,10 @@ pub struct Settings {
     pub page_items_max: usize,
     /// Proxies whose word about their clients counts.
     pub proxies: Proxies,
+    /// Other sites whose scripts may ask the API.
+    pub origins: Origins,
+    /// How often one network may come to the doors that take strangers.
+    pub limits: LimitSettings,
     /// How long tokens and sessions last.
     pub auth: AuthSettings,
     /// Where mails are caught, if they are.
@@ -108,6 +119,7 @@ pub(crate) struct Edge {
     pub(crate) gate: gate::Gate,
     pub(crate) passwords: passwords::Passwords,
     pub(crate) throttle: throttle::Throttle,
+    pub(crate) limits: limits::Limits,
     pub(crate) setup: setup::SetupLink,
     /// Sessions of browsers that were told lately that they are used.
     pub(crate) used: kept::Kept<(AccountId, SessionId), ()>,
@@ -196,9 +208,9 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         issuer,
         keys: keys::Keys::default(),
         gate: gate::Gate::default(),
-        passwords: passwords::Passwords::new(node, settings.auth.hash_cost, settings.auth.password_rules)
-            .map_err(|error| BindError::Passwords(error.to_string()))?,
+        passwords: passwords(settings, node)?,
         throttle: throttle::Throttle::new(settings.auth.throttle),
+        limits: limits::Limits::new(settings.limits),
         setup: setup::SetupLink::default(),
         used: kept::Kept::new(USED_EVERY.min(settings.auth.refresh_idle / 4), USED_MAX),
         closing: watch::Sender::new(false),
@@ -254,6 +266,12 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
     #[expect(clippy::disallowed_methods, reason = "it looks for ever and fails at nothing")]
     drop(tokio::task::spawn(keys::keep(edge.clone())));
     Ok(Serving { listen, management: management_at, setup_link, edge, handles })
+}
+
+fn passwords(settings: &Settings, node: &Node) -> Result<passwords::Passwords, BindError> {
+    let AuthSettings { hash_cost, password_rules, breached, .. } = &settings.auth;
+    passwords::Passwords::new(node, *hash_cost, *password_rules, breached.clone())
+        .map_err(|error| BindError::Passwords(error.to_string()))
 }
 
 fn give_up_on_deaf(connection: &dyn Any, untaken_max: Duration) {

@@ -78,6 +78,9 @@ fn write(edge: &Edge, text: &mut impl Write) -> fmt::Result {
     let sockets = "prognet_live_sockets";
     writeln!(text, "# HELP {sockets} Live WebSockets that are open.\n# TYPE {sockets} gauge")?;
     writeln!(text, "{sockets} {}", edge.sockets.load(Ordering::Relaxed))?;
+    let hashes = "prognet_password_hashes_total";
+    writeln!(text, "# HELP {hashes} Passwords hashed, to keep or to check one.\n# TYPE {hashes} counter")?;
+    writeln!(text, "{hashes} {}", edge.passwords.hashes())?;
     let healthy = "prognet_healthy";
     writeln!(text, "# HELP {healthy} Whether a check of readiness holds.\n# TYPE {healthy} gauge")?;
     for (check, outcome) in edge.node.health() {

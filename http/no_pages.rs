@@ -16,6 +16,11 @@ pub(crate) const fn tells_itself(_: &actix_web::Error) -> bool {
     false
 }
 
+/// A refusal before any handler.
+pub(crate) fn refused(_: &str, problem: Problem) -> actix_web::Error {
+    problem.into()
+}
+
 /// What is behind a problem's `type`: Markdown.
 async fn explained(named: Path<(String, String)>) -> Result<HttpResponse, Problem> {
     let (area, name) = named.into_inner();

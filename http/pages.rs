@@ -116,6 +116,11 @@ pub(crate) fn tells_itself(error: &actix_web::Error) -> bool {
     error.as_error::<Instead>().is_some()
 }
 
+/// A refusal before any handler: as a page where people come.
+pub(crate) fn refused(route: &str, problem: Problem) -> actix_web::Error {
+    if route.starts_with("/v1") { problem.into() } else { Instead::Problem(problem).into() }
+}
+
 /// What is shown instead of a page.
 #[derive(Debug)]
 pub(crate) enum Instead {

@@ -1,13 +1,19 @@
 //! Passwords: hashed and checked by argon2id, in a bounded pool, since either takes a core for 30 ms.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use argon2::{Algorithm, Argon2, Params, PasswordHash as Phc, PasswordHasher, PasswordVerifier, Version};
-use prognet_actors::{auth::credential::PasswordHash, values::password::Rules};
+use prognet_actors::{
+    auth::credential::PasswordHash,
+    values::password::{Rules, Unfit},
+};
 use prognet_supervisor::{Node, Unavailable};
 use tokio::sync::Semaphore;
 
-use crate::problem::Problem;
+use crate::{breached::Breached, problem::Problem};
 
 /// Callers that may wait for a core, per core: with 30 ms each that is a second.
 const WAITING_PER_CORE: usize = 32;
@@ -36,8 +42,12 @@ impl Default for HashCost {
 pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     rules: Rules,
+    /// Passwords that were in a leak, if the operator has a list.
+    breached: Option<Breached>,
     cores: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    /// Hashes computed since the start, whatever for: what an answer tells nobody, its work must not either.
+    hashes: Arc<AtomicU64>,
     /// Checked when there is no account, so that the answer takes as long.
     decoy: PasswordHash,
 }
@@ -55,6 +65,7 @@ impl Passwords {
         node: &Node,
         cost: HashCost,
         rules: Rules,
+        breached: Option<Breached>,
     ) -> Result<Self, argon2::password_hash::Error> {
         let HashCost { memory_kib, passes } = cost;
         let (memory_kib, passes) =
@@ -66,10 +77,17 @@ impl Passwords {
         Ok(Self {
             argon2,
             rules,
+            breached,
             cores: Arc::new(Semaphore::new(cores)),
             places: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
+            hashes: Arc::default(),
             decoy,
         })
+    }
+
+    /// Hashes computed since the start.
+    pub(crate) fn hashes(&self) -> u64 {
+        self.hashes.load(Ordering::Relaxed)
     }
 
     /// The hash of a new password, if it may be that of somebody whom `about` says something.
@@ -82,21 +100,32 @@ impl Passwords {
         about: Vec<String>,
         salt: u128,
     ) -> Result<PasswordHash, Problem> {
-        let (argon2, rules) = (self.argon2.clone(), self.rules);
+        let (argon2, rules, breached, hashes) =
+            (self.argon2.clone(), self.rules, self.breached.clone(), Arc::clone(&self.hashes));
         let work = move || {
             let about: Vec<_> = about.iter().map(String::as_str).collect();
             let password = rules.check(&password, &about)?;
-            Ok(hash(&argon2, password.as_bytes(), &salt.to_be_bytes()))
+            match breached.map_or(Ok(false), |list| list.holds(password.as_bytes())) {
+                Ok(false) => {}
+                Ok(true) => return Err(Unfit::Breached),
+                Err(error) => return Ok(Err(unreadable(&error))),
+            }
+            hashes.fetch_add(1, Ordering::Relaxed);
+            let hashed = hash(&argon2, password.as_bytes(), &salt.to_be_bytes());
+            Ok(hashed.map_err(|error| broken(&error)))
         };
         let hashed = self.work(work).await?.map_err(|unfit| Problem::new_password(field, unfit))?;
-        Ok(hashed.map_err(|error| broken(&error))?)
+        Ok(hashed?)
     }
 
-    /// The same password, which was checked just now, under the hash that is made today.
-    pub(crate) async fn rehash(&self, password: String, salt: u128) -> Result<PasswordHash, Unavailable> {
-        let argon2 = self.argon2.clone();
-        let hashed = self.work(move || hash(&argon2, password.as_bytes(), &salt.to_be_bytes())).await?;
-        hashed.map_err(|error| broken(&error))
+    /// The hash of a password that is judged by nothing but whether it is the same as another.
+    pub(crate) async fn hash_of(&self, password: String, salt: u128) -> Result<PasswordHash, Unavailable> {
+        let (argon2, hashes) = (self.argon2.clone(), Arc::clone(&self.hashes));
+        let work = move || {
+            hashes.fetch_add(1, Ordering::Relaxed);
+            hash(&argon2, password.as_bytes(), &salt.to_be_bytes())
+        };
+        self.work(work).await?.map_err(|error| broken(&error))
     }
 
     /// Whether a hash was made in another way than one made today.
@@ -118,8 +147,11 @@ impl Passwords {
         kept: Option<PasswordHash>,
     ) -> Result<bool, Unavailable> {
         let (argon2, is_known) = (self.argon2.clone(), kept.is_some());
-        let kept = kept.unwrap_or_else(|| self.decoy.clone());
-        let verified = move || argon2.verify_password(given.as_bytes(), kept.as_str()).is_ok();
+        let (kept, hashes) = (kept.unwrap_or_else(|| self.decoy.clone()), Arc::clone(&self.hashes));
+        let verified = move || {
+            hashes.fetch_add(1, Ordering::Relaxed);
+            argon2.verify_password(given.as_bytes(), kept.as_str()).is_ok()
+        };
         Ok(self.work(verified).await? && is_known)
     }
 
@@ -144,6 +176,12 @@ fn broken(error: &argon2::password_hash::Error) -> Unavailable {
     Unavailable::NotWritten
 }
 
+/// Whether it was in a leak, nobody can say: it is not taken then.
+fn unreadable(error: &std::io::Error) -> Unavailable {
+    tracing::error!(error = error as &dyn std::error::Error, "failed to read the list of breached passwords");
+    Unavailable::NotWritten
+}
+
 fn hash(
     argon2: &Argon2<'_>,
     password: &[u8],
@@ -164,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn work_keeps_its_place_until_it_is_done_even_if_nobody_waits_for_it_any_more() {
         let world = World::new(prognet_actors::services).await;
-        let passwords = Passwords::new(&world.node, HashCost::default(), Rules::default()).unwrap();
+        let passwords = Passwords::new(&world.node, HashCost::default(), Rules::default(), None).unwrap();
         let free = || [&passwords.places, &passwords.cores].map(|semaphore| semaphore.available_permits());
         let [places, cores] = free();
         let (begin, has_begun) = oneshot::channel();
@@ -190,13 +228,14 @@ mod tests {
     #[tokio::test]
     async fn a_hash_names_its_cost_and_one_of_another_cost_is_outdated() {
         let world = World::new(prognet_actors::services).await;
-        let today = Passwords::new(&world.node, HashCost::default(), Rules::default()).unwrap();
+        let today = Passwords::new(&world.node, HashCost::default(), Rules::default(), None).unwrap();
         let dearer = HashCost { passes: 3, ..HashCost::FLOOR };
-        let dearer = Passwords::new(&world.node, dearer, Rules::default()).unwrap();
+        let dearer = Passwords::new(&world.node, dearer, Rules::default(), None).unwrap();
         let cheap =
-            Passwords::new(&world.node, HashCost { memory_kib: 8, passes: 1 }, Rules::default()).unwrap();
+            Passwords::new(&world.node, HashCost { memory_kib: 8, passes: 1 }, Rules::default(), None)
+                .unwrap();
 
-        let hash = today.rehash("correct horse battery".to_owned(), 7).await.unwrap();
+        let hash = today.hash_of("correct horse battery".to_owned(), 7).await.unwrap();
 
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_str());
         assert!(!today.is_outdated(&hash) && dearer.is_outdated(&hash));

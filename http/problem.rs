@@ -17,7 +17,7 @@ use prognet_actors::{auth::session, tenancy::tenant, users::set_up, values::Inva
 use prognet_sdk::{FieldError, Problem as Wire};
 use prognet_supervisor::{Refused, Timestamp, Unavailable};
 
-use crate::request;
+use crate::{limits::Standing, request};
 
 /// Pages by code, as compiled in.
 macro_rules! pages {
@@ -35,6 +35,7 @@ pages![
     "account/not-leaving",
     "account/password",
     "account/runs-platform",
+    "account/sign-up-password",
     "account/status",
     "account/unknown",
     "account/wrong-password",
@@ -46,6 +47,7 @@ pages![
     "invitation/over",
     "invitation/too-many",
     "invitation/unknown",
+    "mail/too-many",
     "member/changing",
     "member/not-suspended",
     "member/removed",
@@ -54,6 +56,7 @@ pages![
     "node/fault",
     "node/overloaded",
     "node/unavailable",
+    "request/foreign",
     "request/forged",
     "request/headers-too-large",
     "request/invalid",
@@ -63,11 +66,13 @@ pages![
     "request/not-found",
     "request/poison",
     "request/too-large",
+    "request/too-many",
     "request/too-slow",
     "role/undefined",
     "session/already-open",
     "session/credentials",
     "session/ended",
+    "session/not-fresh",
     "session/reused",
     "session/slow-down",
     "session/unknown",
@@ -94,9 +99,11 @@ pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
-    detail: String,
+    detail: Box<str>,
     errors: Vec<FieldError>,
     retry_after_s: Option<u16>,
+    /// The limit that was reached.
+    limit: Option<Box<Standing>>,
     /// The methods that would have been taken (RFC 9110 s. 10.2.1).
     allow: Option<Box<str>>,
     request_id: Box<str>,
@@ -108,16 +115,17 @@ impl Problem {
             status,
             code,
             title,
-            detail: String::new(),
+            detail: Box::default(),
             errors: Vec::new(),
             retry_after_s: None,
+            limit: None,
             allow: None,
             request_id: Box::default(),
         }
     }
 
     fn detail(mut self, detail: impl fmt::Display) -> Self {
-        self.detail = detail.to_string();
+        self.detail = detail.to_string().into();
         self
     }
 
@@ -204,10 +212,13 @@ impl Problem {
         self.status
     }
 
-    /// When to try again, if that helps.
+    /// When to try again, if that helps, and how the limit stands that was reached.
     pub(crate) fn say_when(&self, headers: &mut HeaderMap) {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(limit) = &self.limit {
+            limit.say(headers);
         }
     }
 
@@ -298,7 +309,7 @@ impl Problem {
             kind: format!("/problems/{}", self.code),
             title: self.title.to_owned(),
             status: self.status.as_u16(),
-            detail: self.detail.clone(),
+            detail: self.detail.to_string(),
             errors: self.errors.clone(),
             request_id: self.request_id.to_string(),
         }
@@ -308,6 +319,19 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}", self.status, self.code)
+    }
+}
+
+impl Problem {
+    /// How a caller proves who they are (RFC 6750 s. 3, RFC 9470 s. 3).
+    fn challenge(&self) -> &'static str {
+        match self.code {
+            "session/not-fresh" => {
+                "Bearer error=\"insufficient_user_authentication\", \
+                 error_description=\"a sign-in of the last 10 minutes is needed\", max_age=\"600\""
+            }
+            _ => "Bearer",
+        }
     }
 }
 
@@ -322,7 +346,7 @@ impl ResponseError for Problem {
             response.insert_header((header::ALLOW, &**allow));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+            response.insert_header((header::WWW_AUTHENTICATE, self.challenge()));
         }
         let body = serde_json::to_vec(&self.wire()).unwrap_or_default();
         let mut response = response.content_type("application/problem+json").body(body);

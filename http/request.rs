@@ -15,7 +15,15 @@ use actix_web::{
 };
 use tracing::{Instrument, field::Empty};
 
-use crate::{Edge, pages, problem::Problem, record};
+use crate::{
+    Edge,
+    cors::{self, Sharing},
+    limits::{Door, Standing},
+    pages,
+    peer::Peer,
+    problem::Problem,
+    record,
+};
 
 /// The trace a request belongs to: its id in answers, logs, commands and events.
 #[derive(Debug, Clone, Copy)]
@@ -55,13 +63,25 @@ pub(crate) async fn attend(
     let span = tracing::info_span!("request", http.method = %method, http.route = route, http.status = Empty, trace = id);
     request.extensions_mut().insert(Trace(trace));
 
-    let outcome = bounded(&edge, request, next).instrument(span.clone()).await;
+    let sharing = Sharing::of(&edge.settings.origins, &request, route);
+    let preflight = sharing.as_ref().and_then(Sharing::preflight);
+    let (served, standing) = match preflight {
+        Some(answer) => (Ok(request.into_response(answer)), None),
+        None => within_limits(&edge, request, route, next).instrument(span.clone()).await,
+    };
 
-    let mut outcome = finished(outcome, &id);
-    if let Ok(response) = &mut outcome
-        && edge.is_https()
-    {
-        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
+    let mut outcome = finished(served, &id);
+    if let Ok(response) = &mut outcome {
+        let headers = response.headers_mut();
+        if edge.is_https() {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
+        }
+        if let Some(standing) = standing {
+            standing.say(headers);
+        }
+        if let Some(sharing) = sharing {
+            sharing.say(headers);
+        }
     }
     let status = match &outcome {
         Ok(response) => response.status(),
@@ -74,6 +94,30 @@ pub(crate) async fn attend(
     tracing::debug!(parent: &span, elapsed_us = watch.elapsed().as_micros(), "answered");
     edge.traffic.answered(&method, route, status, watch.elapsed());
     outcome
+}
+
+/// Serves what its network may ask at this door, and nothing another site sends through a browser; says how the
+/// door's limit stands, unless the refusal says it.
+async fn within_limits(
+    edge: &Edge,
+    request: ServiceRequest,
+    route: &str,
+    next: Next<impl MessageBody + 'static>,
+) -> (Result<ServiceResponse<BoxBody>, Error>, Option<Standing>) {
+    if cors::is_foreign(edge, &request, route) {
+        return (Ok(request.error_response(Problem::foreign())), None);
+    }
+    let Some(door) = Door::of(request.method(), route) else {
+        return (bounded(edge, request, next).await, None);
+    };
+    let network = Peer::of(request.request(), edge).network;
+    match edge.limits.enter(door, network, edge.node.clock().now()) {
+        Ok(standing) => (bounded(edge, request, next).await, standing),
+        Err(over) => {
+            let refused = pages::refused(route, Problem::too_many(over));
+            (Ok(request.error_response(refused)), None)
+        }
+    }
 }
 
 /// Serves HEAD as the GET it asks about (RFC 9110 s. 9.3.2); the server's encoder leaves the body out. Only a GET

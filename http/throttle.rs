@@ -6,16 +6,14 @@
 //! node: what is lost is one window of guesses.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use prognet_supervisor::Timestamp;
 
-/// Buckets remembered; those that are whole again go first.
-const BUCKETS_MAX: usize = 200_000;
+use crate::buckets::Buckets;
+pub(crate) use crate::buckets::Wait;
 
 /// How many wrong passwords a window takes.
 #[derive(Debug, Clone, Copy)]
@@ -68,41 +66,27 @@ enum Bucket {
 #[derive(Debug)]
 pub(crate) struct Throttle {
     settings: ThrottleSettings,
-    /// When a bucket will be whole again.
-    buckets: Mutex<HashMap<Bucket, Timestamp>>,
+    buckets: Buckets<Bucket>,
 }
-
-/// Somebody has to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wait(pub(crate) Duration);
 
 /// A guess under way: it counts as wrong unless it is forgiven.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Guess<'a> {
     throttle: &'a Throttle,
-    buckets: Vec<Bucket>,
+    buckets: Vec<(Bucket, u32)>,
 }
 
 impl Guess<'_> {
     /// It was right, or nobody can say: its places are free again.
     pub(crate) fn forgive(self) {
-        let mut all = self.throttle.lock();
-        for bucket in &self.buckets {
-            if let Some(whole_at) = all.get_mut(bucket) {
-                *whole_at = earlier(*whole_at, self.throttle.cost(*bucket));
-            }
-        }
+        self.throttle.buckets.give_back(&self.buckets);
     }
 }
 
 impl Throttle {
     pub(crate) fn new(settings: ThrottleSettings) -> Self {
-        Self { settings, buckets: Mutex::default() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Bucket, Timestamp>> {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
+        Self { settings, buckets: Buckets::new(settings.window) }
     }
 
     /// A guess at an account's password from a network, or from a device that knew it before.
@@ -119,45 +103,18 @@ impl Throttle {
                 vec![Bucket::AccountFrom(target, from), Bucket::Account(target), Bucket::Network(from)]
             }
         };
-        let mut all = self.lock();
-        let full = buckets.iter().filter_map(|bucket| {
-            let whole_at = all.get(bucket).copied().unwrap_or(now).max(now);
-            // With one more place taken it would be whole only after its window: it is full.
-            let after = whole_at.after(self.cost(*bucket)).since(now);
-            after.checked_sub(self.settings.window).filter(|wait| !wait.is_zero())
-        });
-        if let Some(wait) = full.max() {
-            return Err(Wait(wait));
-        }
-        if all.len() >= BUCKETS_MAX {
-            all.retain(|_, whole_at| *whole_at > now);
-        }
-        if all.len() >= BUCKETS_MAX {
-            // So many networks at once are not slowed down one by one: the hash pool's limits hold then.
-            all.clear();
-        }
-        for bucket in &buckets {
-            let whole_at = all.get(bucket).copied().unwrap_or(now).max(now);
-            all.insert(*bucket, whole_at.after(self.cost(*bucket)));
-        }
-        drop(all);
+        let buckets: Vec<_> = buckets.into_iter().map(|bucket| (bucket, self.places(bucket))).collect();
+        self.buckets.take(&buckets, now)?;
         Ok(Guess { throttle: self, buckets })
     }
 
-    /// The time in which one place of a bucket comes back.
-    fn cost(&self, bucket: Bucket) -> Duration {
-        let places = match bucket {
+    const fn places(&self, bucket: Bucket) -> u32 {
+        match bucket {
             Bucket::AccountFrom(..) | Bucket::Device(..) => self.settings.per_account_and_network,
             Bucket::Account(_) => self.settings.per_account,
             Bucket::Network(_) => self.settings.per_network,
-        };
-        self.settings.window / places.max(1)
+        }
     }
-}
-
-fn earlier(moment: Timestamp, by: Duration) -> Timestamp {
-    let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(moment.as_millis().saturating_sub(millis))
 }
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ serve! {
     "/v1/live" => { get live::socket::open }
     "/v1/live/sse" => { get live::sse }
     "/v1/dev/messages" => { get dev::messages }
+    "/v1/system/keys/revoke" => { post keys::revoke }
     "/v1/system/actors" => { get system::counts }
     "/v1/system/actors/{service}/{kind}/{home}/{id}" => { get system::actor }
     "/v1/system/actors/{service}/{kind}/{home}/{id}/release" => { post system::release }

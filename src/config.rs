@@ -69,6 +69,7 @@ pub(crate) fn run(command: Command) -> Result<String, Error> {
             let settings = given.load()?;
             telemetry::filter(&settings)?;
             serve::proxies(&settings)?;
+            serve::origins(&settings)?;
             mail::check(&settings)?;
             Ok("the settings are valid\n".to_owned())
         }

@@ -5,7 +5,9 @@ use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path, 
 use anyhow::Context;
 use prognet_actors::values::password::Rules;
 use prognet_config::Settings;
-use prognet_http::{AuthSettings, HashCost, Proxies, TenancySettings, ThrottleSettings};
+use prognet_http::{
+    AuthSettings, Breached, HashCost, LimitSettings, Origins, Proxies, TenancySettings, ThrottleSettings,
+};
 use prognet_storage::{
     Lsn,
     embedded::{EmbeddedJournal, SledTier},
@@ -141,6 +143,40 @@ pub(crate) fn proxies(settings: &Settings) -> Result<Proxies, prognet_config::Er
     })
 }
 
+/// The other sites whose scripts may ask.
+///
+/// # Errors
+/// When the list is none.
+pub(crate) fn origins(settings: &Settings) -> Result<Origins, prognet_config::Error> {
+    let list = settings.http.cors_origins.as_deref().unwrap_or_default();
+    let valid = "origins as browsers write them, such as https://app.example.org, http://localhost:3000";
+    Origins::parse(list).ok_or_else(|| settings.refuse("http.cors_origins", valid))
+}
+
+fn breached(settings: &Settings) -> anyhow::Result<Option<Breached>> {
+    let Some(path) = &settings.auth.breached_passwords else { return Ok(None) };
+    let list = Breached::open(path);
+    list.map(Some)
+        .with_context(|| format!("failed to use `{}` as a list of breached passwords", path.display()))
+}
+
+fn door_limits(settings: &Settings) -> LimitSettings {
+    let limits = &settings.limits;
+    LimitSettings {
+        window: limits.window,
+        login: limits.login,
+        refresh: limits.refresh,
+        sign_up: limits.sign_up,
+        forgot: limits.forgot,
+        link: limits.link,
+        invitation: limits.invitation,
+        setup: limits.setup,
+        mail_window: limits.mail_window,
+        mail_per_address_and_network: limits.mail_per_address_and_network,
+        mail_per_address: limits.mail_per_address,
+    }
+}
+
 fn edge(settings: &Settings, mail: &Mail) -> anyhow::Result<prognet_http::Settings> {
     let http = &settings.http;
     Ok(prognet_http::Settings {
@@ -154,7 +190,9 @@ fn edge(settings: &Settings, mail: &Mail) -> anyhow::Result<prognet_http::Settin
         untaken_max: http.untaken_max,
         page_items_max: http.page_items_max,
         proxies: proxies(settings)?,
-        auth: auth(settings),
+        origins: origins(settings)?,
+        limits: door_limits(settings),
+        auth: AuthSettings { breached: breached(settings)?, ..auth(settings) },
         dev_inbox: mail.inbox.clone(),
         tenancy: TenancySettings {
             per_account_max: settings.tenancy.per_account_max,
@@ -177,6 +215,7 @@ fn auth(settings: &Settings) -> AuthSettings {
         leaving_grace: auth.leaving_grace,
         sign_up_lasts: auth.sign_up_life,
         password_rules: Rules { shortest: auth.password_length_min },
+        breached: None,
         hash_cost: HashCost {
             memory_kib: few(auth.password_memory.in_memory() / 1024),
             passes: few(auth.password_passes),

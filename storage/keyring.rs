@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 pub use self::export::Export;
 use self::record::{Kept, Subject};
-use crate::{AddressMap, Home};
+use crate::{AddressMap, Home, embedded::make_private};
 
 const MASTER: &str = "master.key";
 const LOG: &str = "keys.log";
@@ -94,7 +94,7 @@ impl MasterKey {
     /// # Errors
     /// When the file cannot be made or is no key.
     pub fn in_directory(directory: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory)?;
+        make_private(directory)?;
         let path = directory.join(MASTER);
         let mut bytes = Zeroizing::new([0; 32]);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
@@ -157,7 +157,7 @@ impl Keyring {
     /// # Errors
     /// When the file is damaged before its end, or the master key is not the one that wrapped it.
     pub fn open(directory: &Path, master: &MasterKey) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory)?;
+        make_private(directory)?;
         let path = directory.join(LOG);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let mut bytes = Vec::new();

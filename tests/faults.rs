@@ -117,6 +117,8 @@ impl World {
             untaken_max: Duration::from_secs(120),
             page_items_max: 100,
             proxies: prognet_http::Proxies::default(),
+            origins: prognet_http::Origins::default(),
+            limits: prognet_http::LimitSettings::default(),
             auth: prognet_http::AuthSettings::default(),
             dev_inbox: None,
             tenancy: prognet_http::TenancySettings::default(),

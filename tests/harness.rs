@@ -31,6 +31,19 @@ pub(crate) struct Node {
 /// The first admin of every node here.
 pub(crate) const ADMIN: (&str, &str) = ("ada@example.org", "correct horse battery");
 
+/// Tests come from one network, and oftener than people: only those about limits set some.
+const UNLIMITED: [(&str, &str); 9] = [
+    ("PROGNET_LIMITS_LOGIN", "0"),
+    ("PROGNET_LIMITS_REFRESH", "0"),
+    ("PROGNET_LIMITS_SIGN_UP", "0"),
+    ("PROGNET_LIMITS_FORGOT", "0"),
+    ("PROGNET_LIMITS_LINK", "0"),
+    ("PROGNET_LIMITS_INVITATION", "0"),
+    ("PROGNET_LIMITS_SETUP", "0"),
+    ("PROGNET_LIMITS_MAIL_PER_ADDRESS_AND_NETWORK", "0"),
+    ("PROGNET_LIMITS_MAIL_PER_ADDRESS", "0"),
+];
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -108,6 +121,7 @@ impl Node {
             .args(["serve", "--listen", listen, "--management", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("PROGNET_LOG_FILTER", "warn")
+            .envs(UNLIMITED)
             .envs(settings.iter().copied())
             .stderr(log(data))
             .stdout(Stdio::piped())

@@ -143,7 +143,10 @@ async fn a_name_is_only_a_name_in_answers_mails_and_lists() {
         let sign_up = json!({ "email": email, "password": PASSWORD, "name": name });
         assert_eq!(post(&node, "/v1/accounts", sign_up).await.status, 202, "{name}");
         let token = token_in(&mails(&node, &email, 1).await[0]).unwrap();
-        assert_eq!(post(&node, "/v1/accounts/verify", json!({ "token": token })).await.status, 204);
+        assert_eq!(
+            post(&node, "/v1/accounts/verify", json!({ "token": token, "password": PASSWORD })).await.status,
+            204
+        );
         let person = node.known(&email).await;
         assert_eq!(person.get("/v1/me").await.ok()["name"], *name);
         let founded = json!({ "name": name, "slug": format!("acme-{number}") });

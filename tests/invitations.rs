@@ -1,9 +1,13 @@
 //! People asked into a tenant by mail.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Node, reply};
+use crate::{
+    guesses::{post, sign_in, tokens},
+    harness::{Node, reply},
+    people::{PASSWORD, mails, token_in, with},
+};
 
 async fn look(node: &Node, token: &str) -> crate::harness::Reply {
     let request = node.stranger(Method::POST, "/v1/invitations/look");
@@ -141,4 +145,59 @@ async fn an_invitation_ends_with_its_time_even_over_a_kill() {
     node.eventually(&path, |page| page["data"].as_array().is_some_and(Vec::is_empty)).await;
     let refused = look(&node, &token).await.problem(409, "invitation/over");
     assert!(refused["detail"].as_str().unwrap().contains("expired"), "{refused}");
+}
+
+/// An invitation is read by somebody of whom nothing is known: whoever invites says in which language.
+#[tokio::test]
+async fn an_invitation_is_written_in_the_language_that_is_asked_for_or_the_inviters_own() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let german =
+        json!({ "email": "emmy@example.org", "password": PASSWORD, "name": "Emmy", "language": "de" });
+    post(&node, "/v1/accounts", german).await.ok();
+    let token = token_in(&mails(&node, "emmy@example.org", 1).await[0]).unwrap();
+    let open = json!({ "token": token, "password": PASSWORD });
+    assert_eq!(post(&node, "/v1/accounts/verify", open).await.status, 204);
+    let emmy = tokens(sign_in(&node, "emmy@example.org", PASSWORD).await);
+    let founded = json!({ "name": "Acme", "slug": "acme" });
+    let founded = with(&node, Method::POST, "/v1/tenants", &emmy.access_token, founded).await.ok();
+    let tenant = founded["id"].as_str().unwrap();
+    let own = json!({ "email": "emmy@example.org", "password": PASSWORD, "tenant": tenant });
+    let owner = tokens(post(&node, "/v1/sessions", own).await).access_token;
+    let invite = async |email: &str, language: Value| {
+        let body = json!({ "email": email, "role": "member", "language": language });
+        let path = format!("/v1/tenants/{tenant}/invitations");
+        with(&node, Method::POST, &path, &owner, body).await
+    };
+    let subject = async |email: &str| mails(&node, email, 1).await[0]["subject"].clone();
+
+    invite("one@example.org", Value::Null).await.ok();
+    invite("two@example.org", json!("en")).await.ok();
+
+    assert_eq!(subject("one@example.org").await, "Emmy lädt Sie zu Acme ein");
+    assert_eq!(subject("two@example.org").await, "Emmy invites you to Acme");
+    invite("three@example.org", json!("xx")).await.problem(400, "request/invalid");
+}
+
+/// A tenant's mails look like the tenant's.
+#[tokio::test]
+async fn a_tenant_has_a_colour_that_its_mails_carry() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let path = format!("/v1/tenants/{}", node.tenant("acme").await);
+    let patch = async |body: Value| reply(node.request(Method::PATCH, &path).json(&body)).await.unwrap();
+    assert_eq!(node.get(&path).await.ok()["colour"], Value::Null);
+
+    let painted = patch(json!({ "colour": "#FFD400", "name": "Acme Limited" })).await.ok();
+
+    assert_eq!((&painted["colour"], &painted["name"]), (&json!("#ffd400"), &json!("Acme Limited")));
+    let invite = json!({ "email": "grace@example.org", "role": "member" });
+    node.post(&format!("{path}/invitations"), invite).await.ok();
+    let html = mails(&node, "grace@example.org", 1).await[0]["html"].as_str().unwrap().to_owned();
+    assert!(html.contains("background-color:#ffd400;") && html.contains("color:#000000;"), "{html}");
+    assert_eq!(patch(json!({ "name": "Acme" })).await.ok()["colour"], "#ffd400", "what is not named stays");
+    assert_eq!(patch(json!({ "colour": null })).await.ok()["colour"], Value::Null);
+    for bad in [json!({ "colour": "red" }), json!({ "colour": "#fff;}" }), json!({})] {
+        patch(bad).await.problem(400, "request/invalid");
+    }
 }

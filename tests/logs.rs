@@ -59,7 +59,7 @@ async fn from_mails(node: &Node) -> Vec<String> {
     let (password, other) = ("a canary in a coal mine", "another canary sings below");
     sign_up(node, CANARY, password).await.ok();
     let verify = token_in(&mails(node, CANARY, 1).await[0]).unwrap();
-    post(node, "/v1/accounts/verify", json!({ "token": verify })).await.ok();
+    post(node, "/v1/accounts/verify", json!({ "token": verify, "password": password })).await.ok();
     let session = tokens(sign_in(node, CANARY, password).await);
     post(node, "/v1/accounts/forgot", json!({ "email": CANARY })).await.ok();
     let reset = token_in(&mails(node, CANARY, 2).await[1]).unwrap();

@@ -407,9 +407,12 @@ fn a_killed_process_loses_no_mail_and_sends_one_copy_at_most() {
     });
 }
 
+/// An edge like a node's own.
 pub(crate) fn edge(inbox: Option<DevInbox>) -> prognet_http::Settings {
     prognet_http::Settings {
         proxies: prognet_http::Proxies::default(),
+        origins: prognet_http::Origins::default(),
+        limits: prognet_http::LimitSettings::default(),
         tenancy: prognet_http::TenancySettings::default(),
         untaken_max: Duration::from_secs(120),
         listen: "127.0.0.1:0".parse().unwrap(),

@@ -29,11 +29,16 @@ pub(crate) fn token_in(mail: &Value) -> Option<String> {
     links.filter_map(|link| link.rsplit_once("token=")).map(|(_, token)| token.to_owned()).next()
 }
 
+/// What comes of opening the link of a sign-up.
+async fn open(node: &Node, token: &str, password: &str) -> Reply {
+    post(node, "/v1/accounts/verify", json!({ "token": token, "password": password })).await
+}
+
 /// Somebody who has signed up and shown that the address is theirs.
 pub(crate) async fn person(node: &Node, email: &str) -> Tokens {
     assert_eq!(sign_up(node, email, PASSWORD).await.status, StatusCode::ACCEPTED);
     let token = token_in(&mails(node, email, 1).await[0]).unwrap();
-    let verified = post(node, "/v1/accounts/verify", json!({ "token": token })).await;
+    let verified = open(node, &token, PASSWORD).await;
     assert_eq!(verified.status, StatusCode::NO_CONTENT, "{verified:?}");
     tokens(sign_in(node, email, PASSWORD).await)
 }
@@ -48,7 +53,7 @@ async fn a_person_signs_up_shows_that_the_address_is_theirs_and_signs_in() {
     let token = token_in(&mail).unwrap();
     sign_in(&node, "grace@example.org", PASSWORD).await.problem(401, "session/credentials");
 
-    let verify = || post(&node, "/v1/accounts/verify", json!({ "token": token }));
+    let verify = || open(&node, &token, PASSWORD);
     assert_eq!(verify().await.status, StatusCode::NO_CONTENT);
 
     let tokens = tokens(sign_in(&node, "grace@example.org", PASSWORD).await);
@@ -56,8 +61,7 @@ async fn a_person_signs_up_shows_that_the_address_is_theirs_and_signs_in() {
     assert_eq!((&me["name"], &me["is_platform_admin"]), (&json!("Grace"), &json!(false)));
     verify().await.problem(403, "account/link");
     for forged in ["", "AQEB", &format!("{token}A"), &tokens.refresh_token] {
-        let body = json!({ "token": forged });
-        post(&node, "/v1/accounts/verify", body).await.problem(403, "account/link");
+        open(&node, forged, PASSWORD).await.problem(403, "account/link");
     }
     // A link for one thing is good for nothing else.
     let reset = json!({ "token": token, "password": OTHER });
@@ -69,7 +73,10 @@ async fn a_person_signs_up_shows_that_the_address_is_theirs_and_signs_in() {
 async fn an_address_with_an_account_and_one_without_are_one_answer_and_one_mail_tells_its_person() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());
-    let names = |reply: &Reply| reply.headers.keys().map(ToString::to_string).collect::<Vec<_>>();
+    // They come in no order.
+    let names = |reply: &Reply| {
+        reply.headers.keys().map(ToString::to_string).collect::<std::collections::BTreeSet<_>>()
+    };
     let plain = |reply: &Reply, email: &str| reply.body.to_string().replace(email, "");
     let known = sign_up(&node, ADMIN.0, PASSWORD).await;
     let unknown = sign_up(&node, "grace@example.org", PASSWORD).await;
@@ -107,7 +114,7 @@ async fn of_fifty_sign_ups_for_one_address_one_becomes_an_account() {
     let mut opened = 0;
     for mail in mails(&node, "grace@example.org", 1).await {
         let token = token_in(&mail).unwrap();
-        let verified = post(&node, "/v1/accounts/verify", json!({ "token": token })).await;
+        let verified = open(&node, &token, PASSWORD).await;
         opened += usize::from(verified.status == StatusCode::NO_CONTENT);
     }
     assert_eq!(opened, 1);
@@ -126,11 +133,36 @@ async fn whoever_signs_up_somebody_elses_address_has_no_password_of_theirs() {
     let own = mails(&node, "grace@example.org", 2).await.remove(1);
 
     let token = token_in(&own).unwrap();
-    post(&node, "/v1/accounts/verify", json!({ "token": token })).await.ok();
+    open(&node, &token, PASSWORD).await.ok();
 
     let stranger = sign_in(&node, "grace@example.org", "the strangers own choice").await;
     stranger.problem(401, "session/credentials");
     assert_eq!(sign_in(&node, "grace@example.org", PASSWORD).await.status, 201);
+}
+
+/// Security bar 13: a link is bound to the sign-up that asked for it. A person clicks the link in the mail of a
+/// stranger who signed up with their address: that opens nothing, neither for the stranger nor for them.
+#[tokio::test]
+async fn a_strangers_sign_up_is_not_opened_by_the_click_of_whoever_has_the_address() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let strangers = "the strangers own choice";
+    sign_up(&node, "grace@example.org", strangers).await.ok();
+    let theirs = token_in(&mails(&node, "grace@example.org", 1).await[0]).unwrap();
+    let page = reply(node.stranger(Method::GET, &format!("/verify?token={theirs}"))).await.unwrap().ok();
+    assert!(page.as_str().unwrap().contains("type=\"password\""), "{page}");
+
+    open(&node, &theirs, PASSWORD).await.problem(403, "account/sign-up-password");
+
+    sign_in(&node, "grace@example.org", strangers).await.problem(401, "session/credentials");
+    sign_up(&node, "grace@example.org", PASSWORD).await.ok();
+    let own = token_in(&mails(&node, "grace@example.org", 2).await[1]).unwrap();
+    open(&node, &theirs, PASSWORD).await.problem(403, "account/sign-up-password");
+    open(&node, &own, strangers).await.problem(403, "account/sign-up-password");
+    assert_eq!(open(&node, &own, PASSWORD).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(sign_in(&node, "grace@example.org", PASSWORD).await.status, 201);
+    sign_in(&node, "grace@example.org", strangers).await.problem(401, "session/credentials");
+    open(&node, &theirs, strangers).await.problem(403, "account/link");
 }
 
 #[tokio::test]
@@ -144,7 +176,7 @@ async fn an_address_nobody_vouches_for_is_free_again_after_its_time_even_over_a_
 
     let is_free = |page: &Value| page["data"].as_array().is_some_and(Vec::is_empty);
     node.eventually("/v1/accounts?email=grace@example.org", is_free).await;
-    post(&node, "/v1/accounts/verify", json!({ "token": token })).await.problem(403, "account/link");
+    open(&node, &token, PASSWORD).await.problem(403, "account/link");
     sign_up(&node, "grace@example.org", PASSWORD).await.ok();
     mails(&node, "grace@example.org", 1).await;
 }

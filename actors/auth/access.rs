@@ -47,6 +47,8 @@ pub enum Right {
     WatchPlatform,
     /// Look into running entities, and release them.
     InspectActors,
+    /// Revoke the keys that sign access tokens.
+    RevokeKeys,
     /// Look people up, see what they did, keep them out and let them in again.
     LookAfterPeople,
 }
@@ -152,6 +154,7 @@ const fn of_anybody(right: Right) -> Result<(), Denied> {
         | Right::DefineRole
         | Right::WatchPlatform
         | Right::InspectActors
+        | Right::RevokeKeys
         | Right::LookAfterPeople => Err(Denied::Forbidden),
     }
 }
@@ -174,6 +177,7 @@ const fn of_member(permissions: Permissions, right: Right) -> Result<(), Denied>
         | Right::SuspendTenant
         | Right::WatchPlatform
         | Right::InspectActors
+        | Right::RevokeKeys
         | Right::LookAfterPeople => return Err(Denied::Forbidden),
     };
     if permissions.has(takes) { Ok(()) } else { Err(Denied::Forbidden) }
@@ -287,6 +291,7 @@ mod tests {
             name: TenantName::parse("Acme").unwrap(),
             slug: Slug::parse("acme").unwrap(),
             status: tenant::Status::Active,
+            colour: None,
             owners: vec![OWNER],
             custom_role: Some(custom),
             version: 1,

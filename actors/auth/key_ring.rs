@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! (staged) ──its `from`──▶ signs ──the next one's `from`──▶ verifies only ──its `until`──▶ (forgotten)
+//!                            └────────────── Revoke: all at once ──────────────────────────────▲
 //! ```
 //! A key is shown before it signs, so that no verifier meets one it has not fetched yet, and shown after, for
 //! as long as a token signed by it may live. The private halves never come here: they are the keyring's.
@@ -53,14 +54,33 @@ pub enum Command {
         /// How long a token may live.
         token_lasts: Duration,
     },
+    /// Forgets all keys, with every token they signed, for one that signs at once: somebody else may have them.
+    Revoke {
+        /// Its name.
+        kid: String,
+        /// The x coordinate, base64url.
+        x: String,
+        /// The y coordinate, base64url.
+        y: String,
+        /// How long a token may live.
+        token_lasts: Duration,
+    },
 }
 
-/// What has happened.
+/// What has happened. Variants and fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields are the command's")]
 pub enum Event {
-    Staged { key: Key, token_lasts: Duration, at: Timestamp },
+    Staged {
+        key: Key,
+        token_lasts: Duration,
+        at: Timestamp,
+    },
+    /// No key of before is good for anything any more.
+    Revoked {
+        at: Timestamp,
+    },
 }
 
 /// Why the key ring says no.
@@ -98,22 +118,34 @@ impl Aggregate for KeyRing {
     type Rejection = Rejection;
 
     fn decide(&self, command: Command, ctx: &Context) -> Result<Decision<Self>, Rejection> {
-        let Command::Stage { kid, x, y, after, shown_before, token_lasts } = command;
-        if self.keys.last().map(|key| &key.kid) != after.as_ref() {
-            return Err(Rejection::Outdated);
+        match command {
+            Command::Stage { kid, x, y, after, shown_before, token_lasts } => {
+                if self.keys.last().map(|key| &key.kid) != after.as_ref() {
+                    return Err(Rejection::Outdated);
+                }
+                let from = if after.is_none() { ctx.now() } else { ctx.now().after(shown_before) };
+                let key = Key { kid, x, y, from, until: None };
+                Ok(Decision::event(Event::Staged { key, token_lasts, at: ctx.now() }))
+            }
+            Command::Revoke { kid, x, y, token_lasts } => {
+                let key = Key { kid, x, y, from: ctx.now(), until: None };
+                let revoked = Decision::event(Event::Revoked { at: ctx.now() });
+                Ok(revoked.and(Event::Staged { key, token_lasts, at: ctx.now() }))
+            }
         }
-        let from = if after.is_none() { ctx.now() } else { ctx.now().after(shown_before) };
-        let key = Key { kid, x, y, from, until: None };
-        Ok(Decision::event(Event::Staged { key, token_lasts, at: ctx.now() }))
     }
 
     fn evolve(&mut self, event: &Event) {
-        let Event::Staged { key, token_lasts, at } = event;
-        self.keys.retain(|old| old.until.is_none_or(|until| *at < until));
-        if let Some(before) = self.keys.last_mut() {
-            before.until = Some(key.from.after(*token_lasts));
+        match event {
+            Event::Staged { key, token_lasts, at } => {
+                self.keys.retain(|old| old.until.is_none_or(|until| *at < until));
+                if let Some(before) = self.keys.last_mut() {
+                    before.until = Some(key.from.after(*token_lasts));
+                }
+                self.keys.push(key.clone());
+            }
+            Event::Revoked { .. } => self.keys.clear(),
         }
-        self.keys.push(key.clone());
     }
 
     fn reply(&self) -> Vec<Key> {
@@ -178,6 +210,22 @@ mod tests {
         given::<KeyRing>([staged("one", NOON, NOON)]).when(stage("two", None)).rejects(Rejection::Outdated);
     }
 
+    /// Security bar 36.
+    #[test]
+    fn revoked_keys_are_good_for_nothing_and_another_signs_at_once() {
+        let (one, two) = (staged("one", NOON, NOON), staged("two", NOON.after(AHEAD), NOON));
+        let revoke = Command::Revoke {
+            kid: "three".to_owned(),
+            x: "x".to_owned(),
+            y: "y".to_owned(),
+            token_lasts: TOKEN,
+        };
+        let then = [Event::Revoked { at: NOON }, staged("three", NOON, NOON)];
+        let keys = given::<KeyRing>([one, two]).when(revoke).then(then).state.reply();
+        assert_eq!(kids(shown(&keys, NOON)), ["three"]);
+        assert_eq!(signing(&keys, NOON).map(|key| &*key.kid), Some("three"));
+    }
+
     #[test]
     fn keys_whose_tokens_are_over_are_forgotten() {
         let day = NOON.after(Duration::from_secs(86_400));
@@ -191,6 +239,6 @@ mod tests {
     #[test]
     fn every_event_ever_written_is_read() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/key_ring.txt");
-        holds_to_golden::<KeyRing>(file.as_ref(), &[staged("one", NOON, NOON)]);
+        holds_to_golden::<KeyRing>(file.as_ref(), &[staged("one", NOON, NOON), Event::Revoked { at: NOON }]);
     }
 }

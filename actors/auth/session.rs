@@ -49,6 +49,9 @@ pub struct Terms {
     pub grace: Duration,
 }
 
+/// How long after a sign-in its session is fresh (OWASP ASVS 7.5.1).
+pub const FRESH: Duration = Duration::from_secs(10 * 60);
+
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,12 +71,23 @@ pub enum End {
 pub struct View {
     /// The epoch of the account's credential it was opened under.
     pub epoch: u64,
+    /// When its person proved who they are.
+    #[serde(default)]
+    pub opened_at: Timestamp,
     /// The generation of the refresh token that is good now.
     pub generation: u64,
     /// When it ends, if it is not refreshed before.
     pub until: Timestamp,
     /// Why it ended, if it did.
     pub ended: Option<End>,
+}
+
+impl View {
+    /// Whether its person proved just now who they are: refreshing proves nothing.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.since(self.opened_at) < FRESH
+    }
 }
 
 /// What can be asked of a session.
@@ -239,6 +253,7 @@ impl Aggregate for Session {
     fn reply(&self) -> Option<View> {
         self.0.as_ref().map(|open| View {
             epoch: open.epoch,
+            opened_at: open.opened_at,
             generation: open.generation,
             until: open.until(),
             ended: open.ended,
@@ -310,6 +325,17 @@ mod tests {
         let expired = Event::Ended { why: End::Expired, at: NOON.after(HOUR) };
         given::<Session>([OPENED]).after(HOUR).when(refresh(0)).then([expired]);
         given::<Session>([OPENED]).when(refresh(1)).rejects(Rejection::Unknown);
+    }
+
+    /// Security bar 16.
+    #[test]
+    fn a_session_is_fresh_for_ten_minutes_however_often_it_is_refreshed() {
+        let mut session = Session::default();
+        session.evolve(&OPENED);
+        session.evolve(&Event::Refreshed { spent: 0, at: NOON.after(FRESH - Duration::from_millis(1)) });
+        let view = session.reply().unwrap();
+        assert!(view.is_fresh(NOON.after(FRESH - Duration::from_millis(1))));
+        assert!(!view.is_fresh(NOON.after(FRESH)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     auth::link::Purpose,
     ids::{AccountId, TenantId},
-    values::{PersonName, TenantName},
+    values::{Colour, PersonName, TenantName},
 };
 
 /// A mail, without its recipient. Variants and fields are only ever added.
@@ -27,9 +27,21 @@ pub enum Mail {
     /// To the old address: it is to be replaced by `new`, which is masked, and that can be undone.
     EmailChangeNotice { name: PersonName, account: AccountId, id: u128, new: String },
     /// Asks a person into a tenant.
-    Invitation { tenant: TenantId, id: u128, tenant_name: TenantName, inviter_name: PersonName, role: String },
+    Invitation {
+        tenant: TenantId,
+        id: u128,
+        tenant_name: TenantName,
+        #[serde(default)]
+        colour: Option<Colour>,
+        inviter_name: PersonName,
+        role: String,
+    },
     /// The account is deleted for good at `until`.
     AccountDeletion { name: PersonName, until: Timestamp },
+    /// What the person is in a tenant is another thing now.
+    RoleChanged { name: PersonName, tenant_name: TenantName, colour: Option<Colour>, role: String },
+    /// The person is no member of a tenant any more.
+    MembershipEnded { name: PersonName, tenant_name: TenantName, colour: Option<Colour> },
 }
 
 /// The language a mail is written in.
@@ -56,6 +68,25 @@ impl Mail {
             Self::EmailChangeNotice { .. } => "email_change_notice",
             Self::Invitation { .. } => "invitation",
             Self::AccountDeletion { .. } => "account_deletion",
+            Self::RoleChanged { .. } => "role_changed",
+            Self::MembershipEnded { .. } => "membership_ended",
+        }
+    }
+
+    /// The colour of the tenant it is about, if it has one.
+    #[must_use]
+    pub const fn colour(&self) -> Option<&Colour> {
+        match self {
+            Self::Invitation { colour, .. }
+            | Self::RoleChanged { colour, .. }
+            | Self::MembershipEnded { colour, .. } => colour.as_ref(),
+            Self::VerifyAddress { .. }
+            | Self::AlreadyRegistered { .. }
+            | Self::ResetPassword { .. }
+            | Self::PasswordChanged { .. }
+            | Self::EmailChangeConfirm { .. }
+            | Self::EmailChangeNotice { .. }
+            | Self::AccountDeletion { .. } => None,
         }
     }
 
@@ -72,9 +103,11 @@ impl Mail {
                 Some((Purpose::UndoEmailChange, account.home(), *id))
             }
             Self::Invitation { tenant, id, .. } => Some((Purpose::AcceptInvitation, tenant.home(), *id)),
-            Self::AlreadyRegistered { .. } | Self::PasswordChanged { .. } | Self::AccountDeletion { .. } => {
-                None
-            }
+            Self::AlreadyRegistered { .. }
+            | Self::PasswordChanged { .. }
+            | Self::AccountDeletion { .. }
+            | Self::RoleChanged { .. }
+            | Self::MembershipEnded { .. } => None,
         }
     }
 }

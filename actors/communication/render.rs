@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::link::{LinkKey, Purpose},
-    values::is_unseen,
+    values::{Colour, is_unseen},
 };
 
 /// A mail in its words.
@@ -135,6 +135,8 @@ pub fn render(letter: &Letter, sender: Sender<'_>) -> Result<Rendered, Error> {
             language => letter.language.tag(),
             subject => fill(&wording.subject)?,
             brand => brand(&letter.mail, sender.name),
+            colour => letter.mail.colour().map(Colour::as_str).unwrap_or_default(),
+            on_colour => letter.mail.colour().map(Colour::text).unwrap_or_default(),
             greeting => fill(&words.greeting)?,
             lines => fill_all(&wording.lines)?,
             link => link.as_deref().unwrap_or_default(),
@@ -174,13 +176,23 @@ fn said(mail: &Mail, sender: &str) -> Value {
         Mail::AccountDeletion { name, until } => {
             context! { until => minute(*until), ..of_person(name.as_str()) }
         }
+        Mail::RoleChanged { name, tenant_name, role, .. } => context! {
+            tenant => shown(tenant_name.as_str()),
+            role => shown(role),
+            ..of_person(name.as_str())
+        },
+        Mail::MembershipEnded { name, tenant_name, .. } => {
+            context! { tenant => shown(tenant_name.as_str()), ..of_person(name.as_str()) }
+        }
     }
 }
 
 /// Whose mail it is, for the top of the page.
 fn brand(mail: &Mail, sender: &str) -> String {
     match mail {
-        Mail::Invitation { tenant_name, .. } => shown(tenant_name.as_str()),
+        Mail::Invitation { tenant_name, .. }
+        | Mail::RoleChanged { tenant_name, .. }
+        | Mail::MembershipEnded { tenant_name, .. } => shown(tenant_name.as_str()),
         Mail::VerifyAddress { .. }
         | Mail::AlreadyRegistered { .. }
         | Mail::ResetPassword { .. }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     auth::access::Authority,
+    communication::message::Language,
     crashes::{count, over_crashes, over_crashes_with_mails},
     ids::{AccountId, InvitationId, TenantId},
     users::{Reservation, reservation},
@@ -104,6 +105,8 @@ async fn invite(world: &World) {
         lasts: WEEK,
         tenant_name: name(),
         inviter_name: PersonName::parse("Ada").unwrap(),
+        colour: None,
+        language: Language::En,
     };
     drop(world.ask_keyed(1, Invitation::at(TENANT, INVITATION), invite).await);
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::tenant::{self, Status, Tenant};
 use crate::{
     ids::TenantId,
-    values::{Slug, TenantName},
+    values::{Colour, Slug, TenantName},
 };
 
 /// See the module.
@@ -22,6 +22,8 @@ pub struct Row {
     pub name: TenantName,
     /// Its name in addresses.
     pub slug: Slug,
+    /// Its colour, if it has one.
+    pub colour: Option<Colour>,
     /// Whether it is open.
     pub status: Status,
     /// Its version.
@@ -54,7 +56,7 @@ fn time_key(id: TenantId) -> Vec<u8> {
 
 impl Projection for Directory {
     const NAME: &'static str = "directory";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     async fn project(recorded: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
         let Some(event) = recorded.of::<Tenant>()? else {
@@ -63,7 +65,7 @@ impl Projection for Directory {
         let (id, home) = (TenantId::new(recorded.id), recorded.home);
         if let tenant::Event::Created { name, slug, at, .. } = event {
             let status = Status::Active;
-            let row = Row { id, name, slug, status, version: 1, epoch: 0, created_at: at };
+            let row = Row { id, name, slug, colour: None, status, version: 1, epoch: 0, created_at: at };
             rows.put(&time_key(id), home, &at)?;
             return rows.put(&row_key(at, id), home, &row);
         }
@@ -81,6 +83,7 @@ impl Projection for Directory {
             | tenant::Event::OwnerRemoved { .. }
             | tenant::Event::RoleDefined { .. } => {}
             tenant::Event::Renamed { name, .. } => row.name = name,
+            tenant::Event::Painted { colour, .. } => row.colour = colour,
             tenant::Event::Suspended { reason, until, at } => {
                 row.status = Status::Suspended { since: at, reason, until };
                 row.epoch += 1;

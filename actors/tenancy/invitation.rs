@@ -22,7 +22,7 @@ use super::{
 use crate::{
     communication::message::{self, Language, Mail, Message},
     ids::{AccountId, InvitationId, TenantId},
-    values::{Email, PersonName, TenantName},
+    values::{Colour, Email, PersonName, TenantName},
 };
 
 /// The timer of its end.
@@ -82,8 +82,12 @@ pub enum Command {
         lasts: Duration,
         /// What the mail calls the tenant.
         tenant_name: TenantName,
+        /// The tenant's colour, if it has one.
+        colour: Option<Colour>,
         /// What the mail calls whoever asks.
         inviter_name: PersonName,
+        /// The language of the mail.
+        language: Language,
     },
     /// Lets the account in.
     Accept {
@@ -206,17 +210,17 @@ impl Invitation {
         email: Email,
         role: Role,
         lasts: Duration,
-        names: (TenantName, PersonName),
+        words: (TenantName, Option<Colour>, PersonName, Language),
         ctx: &Context,
     ) -> Result<Decision<Self>, Rejection> {
         if let Some(known) = self.0.as_ref().filter(|known| known.status.ended().is_none()) {
             return Err(Rejection::AlreadyOpen { until: known.until });
         }
         let (home, id, until) = (ctx.entity().home, ctx.entity().id, ctx.now().after(lasts));
-        let (tenant, (tenant_name, inviter_name)) = (TenantId::new(home.id), names);
+        let (tenant, (tenant_name, colour, inviter_name, language)) = (TenantId::new(home.id), words);
         let role_name = role.name().to_owned();
-        let mail = Mail::Invitation { tenant, id, tenant_name, inviter_name, role: role_name };
-        let send = message::Command::Send { mail, to: email.clone(), language: Language::default() };
+        let mail = Mail::Invitation { tenant, id, tenant_name, colour, inviter_name, role: role_name };
+        let send = message::Command::Send { mail, to: email.clone(), language };
         let by = AccountId::new(ctx.asker());
         Ok(Decision::event(Event::Invited { email, role, by, until, at: ctx.now() })
             .send("mail", Message::at(home, ctx.fresh_id()), &send)
@@ -299,8 +303,8 @@ impl Aggregate for Invitation {
 
     fn decide(&self, command: Command, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         match command {
-            Command::Invite { email, role, lasts, tenant_name, inviter_name } => {
-                self.invite(email, role, lasts, (tenant_name, inviter_name), ctx)
+            Command::Invite { email, role, lasts, tenant_name, colour, inviter_name, language } => {
+                self.invite(email, role, lasts, (tenant_name, colour, inviter_name, language), ctx)
             }
             Command::Accept { account, email } => self.accept(account, &email, ctx),
             Command::Decline => self.decline(ctx),

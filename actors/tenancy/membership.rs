@@ -238,7 +238,8 @@ impl Membership {
                 Ok(sought.send("rise", Tenant::at(tenant), &tenant::Command::AddOwner { owner }))
             }
             (Role::Admin | Role::Member | Role::Custom, _, _) => {
-                Ok(Decision::event(Event::RoleChanged { role: to, at: ctx.now() }))
+                let changed = Decision::event(Event::RoleChanged { role: to, at: ctx.now() });
+                Ok(telling(changed, Some(to), ctx))
             }
         }
     }
@@ -273,23 +274,25 @@ impl Membership {
         match self.settled(by)?.role {
             Role::Owner => Ok(yielding(Next::Removed, ctx)),
             Role::Admin | Role::Member | Role::Custom => {
-                Ok(Decision::event(Event::Removed { at: ctx.now() }))
+                Ok(telling(Decision::event(Event::Removed { at: ctx.now() }), None, ctx))
             }
         }
     }
 
     fn granted(&self, ctx: &Context) -> Decision<Self> {
         let at = ctx.now();
-        match self.0.and_then(|member| member.pending) {
-            None => Decision::nothing(),
-            Some(Pending::Rise) => Decision::event(Event::RoleChanged { role: Role::Owner, at }),
-            Some(Pending::Yield(Next::Role(role))) => Decision::event(Event::RoleChanged { role, at }),
+        let changed = |role| Decision::event(Event::RoleChanged { role, at });
+        let (granted, role) = match self.0.and_then(|member| member.pending) {
+            None => return Decision::nothing(),
+            Some(Pending::Rise) => (changed(Role::Owner), Some(Role::Owner)),
+            Some(Pending::Yield(Next::Role(role))) => (changed(role), Some(role)),
             // Whoever resumes it brings no owner back.
             Some(Pending::Yield(Next::Suspended)) => {
-                Decision::event(Event::RoleChanged { role: Role::Admin, at }).and(Event::Suspended { at })
+                (changed(Role::Admin).and(Event::Suspended { at }), Some(Role::Admin))
             }
-            Some(Pending::Yield(Next::Removed)) => Decision::event(Event::Removed { at }),
-        }
+            Some(Pending::Yield(Next::Removed)) => (Decision::event(Event::Removed { at }), None),
+        };
+        telling(granted, role, ctx)
     }
 
     fn refused(&self, why: Refusal, ctx: &Context) -> Decision<Self> {
@@ -305,6 +308,12 @@ fn yielding(next: Next, ctx: &Context) -> Decision<Membership> {
     let (tenant, owner) = names(ctx);
     let yielded = Decision::event(Event::OwnershipYielded { next, at: ctx.now() });
     yielded.send("yield", Tenant::at(tenant), &tenant::Command::RemoveOwner { owner })
+}
+
+/// The member hears by mail what it is now: the tenant knows how it is called, and the account where to write.
+fn telling(decision: Decision<Membership>, role: Option<Role>, ctx: &Context) -> Decision<Membership> {
+    let (tenant, account) = names(ctx);
+    decision.send("tell", Tenant::at(tenant), &tenant::Command::TellMember { account, role })
 }
 
 /// The tenant it is in, and the account it is of.
@@ -359,6 +368,9 @@ impl Aggregate for Membership {
     }
 
     fn heard(&self, answer: &Answer) -> Option<Command> {
+        if answer.step() == "tell" {
+            return None;
+        }
         match answer.of::<Tenant>()? {
             Ok(_) => Some(Command::Granted),
             Err(tenant::Rejection::TooManyOwners) => Some(Command::Refused(Refusal::TooManyOwners)),

@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     founder::{self, Founder},
-    role::Permissions,
+    role::{Permissions, Role},
 };
 use crate::{
     auth::access::Authority,
     ids::{AccountId, TenantId},
-    values::{Slug, TenantName},
+    users::account::{self, Account},
+    values::{Colour, Slug, TenantName},
 };
 
 /// The timer that ends a suspension with an end.
@@ -38,6 +39,9 @@ pub struct View {
     pub slug: Slug,
     /// Whether it is open.
     pub status: Status,
+    /// Its colour in mails, if it has one.
+    #[serde(default)]
+    pub colour: Option<Colour>,
     /// Who can do everything in it; never nobody.
     pub owners: Vec<AccountId>,
     /// What its own role allows, once it has defined one.
@@ -99,6 +103,15 @@ pub enum Command {
         /// Only if it is still at this version.
         if_version: Option<u64>,
     },
+    /// Gives it a colour or takes it away, and another name with that if wanted.
+    Paint {
+        /// The colour; none takes it away.
+        colour: Option<Colour>,
+        /// The new name.
+        name: Option<TenantName>,
+        /// Only if it is still at this version.
+        if_version: Option<u64>,
+    },
     /// Locks everyone out; nothing is deleted.
     Suspend {
         /// Why.
@@ -125,6 +138,13 @@ pub enum Command {
         /// Whose say it is: over what it allowed, and over what it is to allow.
         by: Authority,
     },
+    /// Has a member told by mail what it is now, whose membership asks for it.
+    TellMember {
+        /// Who.
+        account: AccountId,
+        /// The role; none if the membership has ended.
+        role: Option<Role>,
+    },
 }
 
 /// What has happened. Variants and fields are only ever added.
@@ -134,6 +154,7 @@ pub enum Command {
 pub enum Event {
     Created { name: TenantName, slug: Slug, owner: AccountId, at: Timestamp },
     Renamed { name: TenantName, at: Timestamp },
+    Painted { colour: Option<Colour>, at: Timestamp },
     Suspended { reason: Reason, until: Option<Timestamp>, at: Timestamp },
     Resumed { at: Timestamp },
     OwnerAdded { owner: AccountId, at: Timestamp },
@@ -219,6 +240,21 @@ impl Tenant {
         Ok(Decision::event(Event::Renamed { name, at: ctx.now() }))
     }
 
+    fn paint(
+        &self,
+        colour: Option<Colour>,
+        name: Option<TenantName>,
+        if_version: Option<u64>,
+        ctx: &Context,
+    ) -> Result<Decision<Self>, Rejection> {
+        let tenant = self.known()?;
+        let renamed = self.rename(name.unwrap_or_else(|| tenant.name.clone()), if_version, ctx)?;
+        if tenant.colour == colour {
+            return Ok(renamed);
+        }
+        Ok(renamed.and(Event::Painted { colour, at: ctx.now() }))
+    }
+
     fn suspend(
         &self,
         reason: Reason,
@@ -285,6 +321,12 @@ impl Tenant {
         }
         Ok(Decision::event(Event::RoleDefined { permissions, at: ctx.now() }))
     }
+
+    fn tell_member(&self, account: AccountId, role: Option<Role>) -> Result<Decision<Self>, Rejection> {
+        let View { name: tenant_name, colour, .. } = self.known()?.clone();
+        let tell = account::Command::TellRole { tenant_name, colour, role };
+        Ok(Decision::nothing().send("tell", Account::at(account), &tell))
+    }
 }
 
 impl Aggregate for Tenant {
@@ -299,11 +341,13 @@ impl Aggregate for Tenant {
         match command {
             Command::Create { name, slug, owner } => self.create(name, slug, owner, ctx),
             Command::Rename { name, if_version } => self.rename(name, if_version, ctx),
+            Command::Paint { colour, name, if_version } => self.paint(colour, name, if_version, ctx),
             Command::Suspend { reason, until } => self.suspend(reason, until, ctx),
             Command::Resume => self.resume(ctx),
             Command::AddOwner { owner } => self.add_owner(owner, ctx),
             Command::RemoveOwner { owner } => self.remove_owner(owner, ctx),
             Command::DefineRole { permissions, by } => self.define_role(permissions, by, ctx),
+            Command::TellMember { account, role } => self.tell_member(account, role),
         }
     }
 
@@ -313,6 +357,7 @@ impl Aggregate for Tenant {
                 name: name.clone(),
                 slug: slug.clone(),
                 status: Status::Active,
+                colour: None,
                 owners: vec![*owner],
                 custom_role: None,
                 version: 0,
@@ -325,6 +370,7 @@ impl Aggregate for Tenant {
         match event {
             Event::Created { .. } => {}
             Event::Renamed { name, .. } => tenant.name = name.clone(),
+            Event::Painted { colour, .. } => tenant.colour.clone_from(colour),
             Event::Suspended { reason, until, at } => {
                 tenant.status = Status::Suspended { since: *at, reason: *reason, until: *until };
                 tenant.epoch += 1;
@@ -346,6 +392,7 @@ impl Aggregate for Tenant {
                 serde_json::json!({ "name": name, "slug": slug, "owner": owner })
             }
             Event::Renamed { name, .. } => serde_json::json!({ "name": name }),
+            Event::Painted { colour, .. } => serde_json::json!({ "colour": colour }),
             Event::Suspended { reason, until, .. } => serde_json::json!({ "reason": reason, "until": until }),
             Event::Resumed { .. } => serde_json::json!({}),
             Event::OwnerAdded { owner, .. } | Event::OwnerRemoved { owner, .. } => {

@@ -21,7 +21,8 @@ use crate::{
         message::{self, Language, Mail},
     },
     ids::AccountId,
-    values::{Email, PersonName},
+    tenancy::role::Role,
+    values::{Colour, Email, PersonName, TenantName},
 };
 
 /// A person is told of a sign-up with their address at most this often.
@@ -123,6 +124,15 @@ pub enum Command {
     Close,
     /// Somebody signs up with its address: its person is told, if they were not lately.
     Knock,
+    /// Its person has another role in a tenant, or none any more, and is told so (OWASP ASVS 6.3.7).
+    TellRole {
+        /// What the mail calls the tenant.
+        tenant_name: TenantName,
+        /// The tenant's colour.
+        colour: Option<Colour>,
+        /// The role; none if the membership has ended.
+        role: Option<Role>,
+    },
 }
 
 /// What has happened. Variants and fields are only ever added.
@@ -328,10 +338,35 @@ impl Account {
         if is_told {
             return Ok(Decision::nothing());
         }
-        let Recipient { to, name, language } = known.recipient();
+        let knocked = Decision::event(Event::Knocked { at: ctx.now() });
+        Ok(known.telling(knocked, |name| Mail::AlreadyRegistered { name }, ctx))
+    }
+
+    fn tell_role(
+        &self,
+        tenant_name: TenantName,
+        colour: Option<Colour>,
+        role: Option<Role>,
+        ctx: &Context,
+    ) -> Result<Decision<Self>, Rejection> {
+        let mail = |name| match role {
+            Some(role) => Mail::RoleChanged { name, tenant_name, colour, role: role.name().to_owned() },
+            None => Mail::MembershipEnded { name, tenant_name, colour },
+        };
+        Ok(self.known()?.telling(Decision::nothing(), mail, ctx))
+    }
+}
+
+impl View {
+    fn telling(
+        &self,
+        decision: Decision<Account>,
+        mail: impl FnOnce(PersonName) -> Mail,
+        ctx: &Context,
+    ) -> Decision<Account> {
+        let Recipient { to, name, language } = self.recipient();
         let message = Message::at(ctx.entity().home, ctx.fresh_id());
-        let send = message::Command::Send { mail: Mail::AlreadyRegistered { name }, to, language };
-        Ok(Decision::event(Event::Knocked { at: ctx.now() }).send("tell", message, &send))
+        decision.send("tell", message, &message::Command::Send { mail: mail(name), to, language })
     }
 }
 
@@ -356,6 +391,7 @@ impl Aggregate for Account {
             Command::Stay => self.stay(ctx),
             Command::Close => Ok(self.close(ctx)),
             Command::Knock => self.knock(ctx),
+            Command::TellRole { tenant_name, colour, role } => self.tell_role(tenant_name, colour, role, ctx),
         }
     }
 

@@ -110,7 +110,7 @@ async fn pending(world: &World) {
 }
 
 async fn verify(world: &World) {
-    give(world, SignUp::at(ADA), sign_up::Command::Verify { link: 7 }).await;
+    give(world, SignUp::at(ADA), sign_up::Command::Verify { link: 7, password: attempt(7).password }).await;
 }
 
 #[tokio::test]

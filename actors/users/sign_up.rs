@@ -11,9 +11,10 @@
 //! ```
 //! It lives in the home of the account it makes; one that is let go leaves nothing to keep, so the home is
 //! erased. Of several sign-ups with one address the first holds it, and whatever is signed up later comes to
-//! the holder: each has its own link and its own password, and the one whose link is opened counts. So whoever
-//! signs up somebody else's address has no password of theirs, and no sign-up is in another's way. Once the
-//! address is somebody's, they are told instead.
+//! the holder: each has its own link and its own password, and the one whose link is opened counts, by whoever
+//! knows its password. So whoever signs up somebody else's address gets no account by that person's click, and no
+//! sign-up is in another's way. Once the address is somebody's, they are told instead. A password is hashed under a
+//! salt that follows from its link: the same password is the same hash.
 
 use std::time::Duration;
 
@@ -121,9 +122,10 @@ pub enum Command {
     },
     /// Somebody signs up with the address that this account holds.
     Again(Attempt),
-    /// The link of a mail was opened.
+    /// The link of a mail was opened, by somebody who gives this password.
     Verify {
         link: u128,
+        password: PasswordHash,
     },
     Claimed,
     Taken {
@@ -190,6 +192,9 @@ pub enum Rejection {
     /// The link was used, or its sign-up's time is over.
     #[error("the link is not good (any more)")]
     Link,
+    /// Whoever opened the link is not who signed up.
+    #[error("the password is not that of the sign-up")]
+    Password,
 }
 
 impl SignUp {
@@ -244,10 +249,19 @@ impl SignUp {
         decision.send("mail", Message::at(plan.account.home(), ctx.fresh_id()), &send)
     }
 
-    fn verify(&self, link: u128, ctx: &Context) -> Result<Decision<Self>, Rejection> {
-        let is_known = self.attempts.iter().any(|(attempt, _)| attempt.link == link);
+    /// A person may open the link of a stranger who signed up with their address: the password tells the two apart.
+    fn verify(
+        &self,
+        link: u128,
+        password: &PasswordHash,
+        ctx: &Context,
+    ) -> Result<Decision<Self>, Rejection> {
+        let attempt = self.attempts.iter().map(|(attempt, _)| attempt).find(|attempt| attempt.link == link);
         match (self.stage, &self.plan) {
-            (Stage::Pending, Some(plan)) if is_known => {
+            (Stage::Pending, Some(_)) if attempt.is_some_and(|attempt| attempt.password != *password) => {
+                Err(Rejection::Password)
+            }
+            (Stage::Pending, Some(plan)) if attempt.is_some() => {
                 let confirm = reservation::Command::Confirm { owner: plan.account.number() };
                 let email = Reservation::at(plan.email_reservation);
                 let verified = Decision::event(Event::Verified { link, at: ctx.now() });
@@ -391,7 +405,7 @@ impl Aggregate for SignUp {
         Ok(match command {
             Command::Start { plan, attempt } => return self.start(plan, attempt, ctx),
             Command::Again(attempt) => self.again(attempt, ctx),
-            Command::Verify { link } => return self.verify(link, ctx),
+            Command::Verify { link, password } => return self.verify(link, &password, ctx),
             Command::Claimed => self.planned(|plan| self.claimed(plan)),
             Command::Taken { by } => self.taken(by),
             Command::HandedOver => self.let_go(Stage::HandingOver, ctx),

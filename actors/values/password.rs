@@ -32,6 +32,9 @@ pub enum Unfit {
     /// It is among the first that are tried, or made of what is known about the person.
     #[error("too easy to guess: take several words that are not about you")]
     Guessable,
+    /// It was published after somebody broke in elsewhere; the list is the edge's.
+    #[error("published by thieves who broke into another service: take one that you use nowhere else")]
+    Breached,
 }
 
 impl Rules {

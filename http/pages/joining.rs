@@ -3,7 +3,7 @@
 
 use actix_web::{HttpResponse, http::StatusCode, web::Data};
 use minijinja::{Value, context};
-use prognet_sdk::{ResetPassword, SignUp};
+use prognet_sdk::{OpenAccount, ResetPassword, SignUp};
 use serde::Deserialize;
 
 use super::visitor::{Posted, Visitor};
@@ -30,7 +30,7 @@ pub(super) struct Forgetful {
     email: String,
 }
 
-/// Another password, for the account behind a link.
+/// A password, for the account behind a link.
 #[derive(Deserialize)]
 pub(super) struct Another {
     token: String,
@@ -81,12 +81,13 @@ pub(super) async fn verify(visitor: Visitor, Query(link): Query<Link>) -> HttpRe
 }
 
 pub(super) async fn submit_verify(
-    posted: Posted<Link>,
+    posted: Posted<Another>,
     stranger: Stranger,
     edge: Data<Edge>,
 ) -> HttpResponse {
-    let Posted { visitor, form: Link { token } } = posted;
-    match accounts::verify_address(&stranger, &token, &edge).await {
+    let Posted { visitor, form: Another { token, password } } = posted;
+    let wanted = OpenAccount { token: token.clone(), password };
+    match accounts::open_account(&stranger, wanted, &edge).await {
         Ok(()) => {
             done(&visitor, "Your account is open", "Your address is confirmed. Sign in with your password.")
         }
@@ -97,7 +98,8 @@ pub(super) async fn submit_verify(
 fn verifying(token: &str) -> Value {
     context! {
         title => "Confirm your address",
-        text => "One click, and your account is open.",
+        text => "Give the password you chose when you signed up, and your account is open.",
+        asks_password => true,
         button => "Confirm",
         action => "/verify",
         token,

@@ -12,6 +12,7 @@ use prognet_sdk::FieldError;
 use prognet_supervisor::Timestamp;
 
 use super::Problem;
+use crate::limits::Over;
 
 impl Problem {
     /// A new password is not one; the field says why.
@@ -37,12 +38,42 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "account/wrong-password", "The password is wrong")
     }
 
+    /// The caller proved too long ago who they are.
+    pub(crate) fn not_fresh() -> Self {
+        let title = "A sign-in of the last 10 minutes is needed";
+        Self::new(StatusCode::UNAUTHORIZED, "session/not-fresh", title)
+            .detail("sign in again, and ask with the new token")
+    }
+
     /// Somebody tries too many passwords.
     pub(crate) fn slow_down(wait: Duration) -> Self {
         let title = "Too many wrong passwords: wait a little";
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "session/slow-down", title);
         problem.retry_after_s = u16::try_from(wait.as_millis().div_ceil(1_000)).ok();
         problem
+    }
+
+    /// A script or a form of another site sent it.
+    pub(crate) fn foreign() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "request/foreign", "Another site sent this")
+    }
+
+    /// One network asks too often at a door for everybody.
+    pub(crate) fn too_many(over: Over) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "request/too-many", "Too many requests: wait a little")
+            .over(over)
+    }
+
+    /// As many mails were asked for to one address as may be.
+    pub(crate) fn too_many_mails(over: Over) -> Self {
+        let title = "This address was to be written to very often: wait a little";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "mail/too-many", title).over(over)
+    }
+
+    fn over(mut self, Over { standing, wait }: Over) -> Self {
+        self.retry_after_s = Some(u16::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u16::MAX));
+        self.limit = Some(Box::new(standing));
+        self
     }
 
     /// Whoever runs the platform does not leave it without anybody.
@@ -110,6 +141,12 @@ impl From<sign_up::Rejection> for Problem {
         match rejection {
             sign_up::Rejection::AnotherPlan => Self::key_reused(),
             sign_up::Rejection::Link => Self::link(),
+            sign_up::Rejection::Password => Self::new(
+                StatusCode::FORBIDDEN,
+                "account/sign-up-password",
+                "The password is not that of the sign-up",
+            )
+            .detail("if you do not know it, sign up again: the new mail's link goes with the new password"),
         }
     }
 }

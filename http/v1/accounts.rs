@@ -12,6 +12,7 @@ use prognet_actors::{
     },
     communication::message::Language,
     ids::AccountId,
+    tenancy::{Members, Tenant, members},
     users::{
         Account, ChangeEmail, Leaving, Reservation, SignUp, account, change_email, leaving, reservation,
         sign_up::{self, Attempt, Plan},
@@ -19,7 +20,8 @@ use prognet_actors::{
     values::{Email, PersonName},
 };
 use prognet_sdk::{
-    Accepted, AccountView, ForgotPassword, KeepAccount, ResetPassword, SignUp as Wanted, VerifyAddress,
+    Accepted, AccountView, ForgotPassword, KeepAccount, OpenAccount, ResetPassword, SignUp as Wanted,
+    VerifyAddress,
 };
 use prognet_supervisor::{Asking, HomeKind};
 
@@ -28,12 +30,16 @@ use crate::{
     Edge,
     caller::Stranger,
     input::Json,
+    peer::Peer,
     problem::{Problem, invalid},
 };
 
 /// What asking for a new password takes at least: more than finding the account and writing down that it was
 /// asked, so that the time tells nobody whether there was one to find.
 const FORGOT_TAKES: Duration = Duration::from_millis(150);
+
+/// Tenants whose names are no password of their members; few belong to more.
+const TENANTS_KNOWN: usize = 20;
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -57,12 +63,13 @@ pub(crate) async fn start_sign_up(
 ) -> Result<Email, Problem> {
     let email = Email::parse(&wanted.email).map_err(invalid("email"))?;
     let name = PersonName::parse(&wanted.name).map_err(invalid("name"))?;
-    let language = language(wanted.language)?;
+    let language = language(wanted.language)?.unwrap_or_default();
     let id = stranger.created_id(edge);
-    let salt = edge.node.hash("password-salt", &id.to_be_bytes());
-    let about = vec![email.to_string(), name.to_string()];
-    let password = edge.passwords.new_hash("password", wanted.password, about, salt).await?;
     let link = edge.node.hash("sign-up-link", &id.to_be_bytes());
+    let about = vec![email.to_string(), name.to_string()];
+    let salt = sign_up_salt(link, edge);
+    let password = edge.passwords.new_hash("password", wanted.password, about, salt).await?;
+    may_mail(&email, stranger.peer(), edge)?;
     let attempt = Attempt { link, name, password, language };
     let email_reservation = edge.node.hash("email", email.key().as_bytes());
     let asking = stranger.asking();
@@ -92,18 +99,37 @@ pub(crate) async fn start_sign_up(
     Ok(email)
 }
 
-/// Shows that an address is one's own, with the token of the mailed link: its account is open from then on.
-#[utoipa::path(post, path = "/v1/accounts/verify", tag = "accounts", request_body(content = VerifyAddress, example = json!({ "token": "AQEB..." })),
+/// One salt for all who open a link: a password is the sign-up's if it hashes to the same.
+fn sign_up_salt(link: u128, edge: &Edge) -> u128 {
+    edge.node.hash("password-salt", &link.to_be_bytes())
+}
+
+/// One more mail to an address may be asked for, whatever comes of it.
+pub(crate) fn may_mail(email: &Email, from: &Peer, edge: &Edge) -> Result<(), Problem> {
+    let address = edge.node.hash("email", email.key().as_bytes());
+    edge.limits.mail(address, from.network, edge.node.clock().now()).map_err(Problem::too_many_mails)
+}
+
+/// Opens the account that was signed up for, with the token of the mailed link and the password of the sign-up.
+///
+/// The link shows that the address is one's own, the password that it was oneself who signed up: whoever signs up
+/// with somebody else's address gets nothing by that person's click. The password may be tried again.
+#[utoipa::path(post, path = "/v1/accounts/verify", tag = "accounts", request_body(content = OpenAccount, example = json!({ "token": "AQEB...", "password": "correct horse battery" })),
     responses((status = 204, description = "The account is open: sign in"), Problems), security(()))]
-pub(crate) async fn verify(stranger: Stranger, Json(body): Json<VerifyAddress>, edge: Data<Edge>) -> Answer {
-    verify_address(&stranger, &body.token, &edge).await?;
+pub(crate) async fn verify(stranger: Stranger, Json(body): Json<OpenAccount>, edge: Data<Edge>) -> Answer {
+    open_account(&stranger, body, &edge).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Opens the account behind a link.
-pub(crate) async fn verify_address(stranger: &Stranger, token: &str, edge: &Edge) -> Result<(), Problem> {
-    let (account, link) = linked(Purpose::VerifyAddress, token, edge)?;
-    let verify = sign_up::Command::Verify { link };
+pub(crate) async fn open_account(
+    stranger: &Stranger,
+    wanted: OpenAccount,
+    edge: &Edge,
+) -> Result<(), Problem> {
+    let (account, link) = linked(Purpose::VerifyAddress, &wanted.token, edge)?;
+    let password = edge.passwords.hash_of(wanted.password, sign_up_salt(link, edge)).await?;
+    let verify = sign_up::Command::Verify { link, password };
     let done = edge.node.ask_to_end(stranger.asking(), SignUp::at(account), verify).await?;
     match done.reply {
         sign_up::View::Done => Ok(()),
@@ -126,6 +152,7 @@ pub(crate) async fn forgot(stranger: Stranger, Json(body): Json<ForgotPassword>,
 /// Mails a link to a new password to an address that has an account; says which address gets a mail.
 pub(crate) async fn mail_reset(stranger: &Stranger, email: &str, edge: &Edge) -> Result<Email, Problem> {
     let email = Email::parse(email).map_err(invalid("email"))?;
+    may_mail(&email, stranger.peer(), edge)?;
     let floor = edge.node.clock().sleep(FORGOT_TAKES);
     let done = mail_reset_to(&email, stranger.asking(), edge).await;
     floor.await;
@@ -167,12 +194,30 @@ pub(crate) async fn reset_password(
     let view = edge.node.read(&asking, Account::at(account)).await?;
     let view = view.filter(|view| view.status == account::Status::Active).ok_or_else(Problem::link)?;
     let salt = edge.node.hash("password-salt", &stranger.created_id(edge).to_be_bytes());
-    let about = vec![view.email.to_string(), view.name.to_string()];
+    let about = about(account, &view, &asking, edge).await?;
     let password = edge.passwords.new_hash("password", wanted.password, about, salt).await?;
     let reset = credential::Command::Reset { link, password, tell: view.recipient() };
     edge.node.ask(&asking, Credential::at(account), reset).await?;
     edge.gate.forget_account(account);
     Ok(())
+}
+
+/// What a password of somebody must not be made of: their address, their name, and what their tenants are called.
+pub(crate) async fn about(
+    account: AccountId,
+    view: &account::View,
+    asking: &Asking,
+    edge: &Edge,
+) -> Result<Vec<String>, Problem> {
+    let mut words = vec![view.email.to_string(), view.name.to_string()];
+    let own = Members::of_account(account);
+    let places = edge.node.rows::<Members, members::Row>(&own, None, TENANTS_KNOWN).await?;
+    for (_, members::Row { tenant, .. }) in places {
+        if let Some(tenant) = edge.node.read(asking, Tenant::at(tenant)).await? {
+            words.extend([tenant.name.to_string(), tenant.slug.to_string()]);
+        }
+    }
+    Ok(words)
 }
 
 /// Makes the new address the account's, with the token of the link that was mailed there.
@@ -265,7 +310,8 @@ pub(crate) fn linked(purpose: Purpose, token: &str, edge: &Edge) -> Result<(Acco
     }
 }
 
-fn language(named: Option<String>) -> Result<Language, Problem> {
-    let Some(named) = named else { return Ok(Language::default()) };
-    serde_json::from_value(named.into()).map_err(|_why| Problem::field("language", "en or de"))
+/// The language that is named, if one is.
+pub(crate) fn language(named: Option<String>) -> Result<Option<Language>, Problem> {
+    let known = named.map(|named| serde_json::from_value(named.into())).transpose();
+    known.map_err(|_why| Problem::field("language", "en or de"))
 }

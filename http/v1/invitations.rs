@@ -15,9 +15,9 @@ use prognet_actors::{
         Invitation, Invitations, Membership, Role,
         invitation::{self, How, Rejection},
         invitations::Row,
-        membership,
+        membership, tenant,
     },
-    users::Account,
+    users::{Account, account},
     values::{Email, PersonName},
 };
 use prognet_sdk::{
@@ -27,6 +27,7 @@ use prognet_supervisor::{Asking, HomeKind};
 
 use super::{
     Problems,
+    accounts::{language, may_mail},
     members::{known_tenant, role},
     tenants,
 };
@@ -42,7 +43,7 @@ use crate::{
 type Answer = Result<HttpResponse, Problem>;
 
 /// Asks a person into a tenant by mail; the answer is the same whether or not the address has an account.
-#[utoipa::path(post, path = "/v1/tenants/{tenant}/invitations", tag = "invitations", request_body(content = InvitePerson, example = json!({ "email": "grace@example.org", "role": "member" })), params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/invitations", tag = "invitations", request_body(content = InvitePerson, example = json!({ "email": "grace@example.org", "role": "member", "language": "en" })), params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 201, description = "Invited; the mail is under way", body = InvitationView, example = json!({ "id": "inv_01k9xq5v3hfk8t2m4n6p8r0s2x", "email": "grace@example.org", "role": "member", "invited_by": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "created_at": "2026-01-01T12:00:00.000Z", "expires_at": "2026-01-08T12:00:00.000Z" })), Problems))]
 pub(crate) async fn invite(
     caller: Caller,
@@ -53,6 +54,7 @@ pub(crate) async fn invite(
     let tenant = tenants::id(&tenant)?;
     let email = Email::parse(&body.email).map_err(invalid("email"))?;
     let role = role(&body.role)?;
+    let language = language(body.language)?;
     if role == Role::Owner {
         return Err(Problem::field("role", "one of admin, member, custom; an owner is made of a member"));
     }
@@ -72,12 +74,17 @@ pub(crate) async fn invite(
     if open.len() >= open_max {
         return Err(Problem::too_many_invitations(open_max));
     }
+    may_mail(&email, caller.peer(), &edge)?;
     let named = [tenant.number().to_be_bytes().as_slice(), email.key().as_bytes()].concat();
     let id = InvitationId::new(edge.node.hash("invitation", &named));
-    let inviter_name = name_of(caller.account(), scope.asking(), &edge).await?;
-    let inviter_name = inviter_name.ok_or_else(Problem::session_ended)?;
-    let (lasts, tenant_name) = (tenancy.invitation_life, known.name);
-    let invite = invitation::Command::Invite { email, role, lasts, tenant_name, inviter_name };
+    let inviter = edge.node.read(scope.asking(), Account::at(caller.account())).await?;
+    let account::View { name: inviter_name, language: own_language, .. } =
+        inviter.ok_or_else(Problem::session_ended)?;
+    let language = language.unwrap_or(own_language);
+    let lasts = tenancy.invitation_life;
+    let tenant::View { name: tenant_name, colour, .. } = known;
+    let invite =
+        invitation::Command::Invite { email, role, lasts, tenant_name, colour, inviter_name, language };
     let invited = edge.node.ask(scope.asking(), Invitation::at(tenant, id), invite).await?;
     let view = invited.reply.ok_or(Rejection::Unknown)?;
     let invitation::View { email, role, by, created_at, until, .. } = view;

@@ -12,7 +12,13 @@ use prognet_sdk::{
 };
 use prognet_supervisor::Asking;
 
-use super::{Problems, accounts::view, audit, events::After, sessions};
+use super::{
+    Problems,
+    accounts::{about, may_mail, view},
+    audit,
+    events::After,
+    sessions,
+};
 use crate::{
     Edge,
     caller::Caller,
@@ -38,7 +44,7 @@ pub(crate) async fn change_password(
     prove(&caller, current, &edge).await?;
     let view = own(&caller, &edge).await?;
     let salt = edge.node.hash("password-salt", &edge.node.clock().fresh_id().to_be_bytes());
-    let about = vec![view.email.to_string(), view.name.to_string()];
+    let about = about(account, &view, &asking, &edge).await?;
     let password = edge.passwords.new_hash("new", new, about, salt).await?;
     let spare = end_other_sessions.then_some(caller.claims().sid);
     let change = credential::Command::Change { password, version, spare, tell: view.recipient() };
@@ -120,6 +126,7 @@ pub(crate) async fn change_email(caller: Caller, Json(body): Json<WantedEmail>, 
     if new.key() == view.email.key() {
         return Err(Problem::field("email", "another address than the account has"));
     }
+    may_mail(&new, caller.peer(), &edge)?;
     let reservation = |email: &Email| edge.node.hash("email", email.key().as_bytes());
     let scope = caller.own();
     let plan = change_email::Plan {

@@ -20,7 +20,7 @@ use prognet_actors::{
 use prognet_sdk::{ChangeMember, MemberPage, MemberStatus, MemberView, OwnTenant, OwnTenantPage};
 use prognet_supervisor::{Asking, Timestamp, Written};
 
-use super::{Problems, tenants};
+use super::{Problems, sessions, tenants};
 use crate::{
     Edge,
     caller::{Caller, Scope},
@@ -70,7 +70,8 @@ pub(crate) async fn read(caller: Caller, path: Path<(String, String)>, edge: Dat
 
 /// Gives a member another role; owners alone make and unmake owners, and nobody gives or takes what they lack.
 ///
-/// Tokens that were issued act by the new role within 5 seconds.
+/// Tokens that were issued act by the new role within 5 seconds; the member is told by mail. It takes a sign-in of
+/// the last 10 minutes.
 #[utoipa::path(patch, path = "/v1/tenants/{tenant}/members/{account}", tag = "members", request_body(content = ChangeMember, example = json!({ "role": "admin" })), params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("account" = String, Path, description = "The account's id, `acc_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 200, description = "The member in its new role", body = MemberView, example = json!({ "account": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "name": "Grace Hopper", "email": "grace@example.org", "role": "member", "status": "active", "joined_at": "2026-01-01T12:00:00.000Z" })), Problems))]
 pub(crate) async fn change(
@@ -80,10 +81,14 @@ pub(crate) async fn change(
     edge: Data<Edge>,
 ) -> Answer {
     let to = role(&body.role)?;
+    caller.may(Right::ManageMembers, ids(&path)?.0)?;
+    sessions::fresh(&caller, &edge).await?;
     manage(&caller, &path, |by| membership::Command::ChangeRole { to, by }, &edge).await
 }
 
 /// Suspends a member: its tokens for the tenant are refused within 5 seconds, with the reason.
+///
+/// An owner's suspension takes a sign-in of the last 10 minutes.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/members/{account}/suspend", tag = "members", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("account" = String, Path, description = "The account's id, `acc_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 200, description = "The suspended member; an owner is an admin by that", body = MemberView, example = json!({ "account": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "name": "Grace Hopper", "email": "grace@example.org", "role": "member", "status": "active", "joined_at": "2026-01-01T12:00:00.000Z" })), Problems))]
 pub(crate) async fn suspend(caller: Caller, path: Path<(String, String)>, edge: Data<Edge>) -> Answer {
@@ -97,7 +102,9 @@ pub(crate) async fn resume(caller: Caller, path: Path<(String, String)>, edge: D
     manage(&caller, &path, |by| membership::Command::Resume { by }, &edge).await
 }
 
-/// Removes a member; one's own membership anybody may end. The last owner stays.
+/// Removes a member, who is told by mail; one's own membership anybody may end. The last owner stays.
+///
+/// To end an owner's takes a sign-in of the last 10 minutes.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/members/{account}", tag = "members", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("account" = String, Path, description = "The account's id, `acc_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 204, description = "No member any more"), Problems))]
 pub(crate) async fn remove(caller: Caller, path: Path<(String, String)>, edge: Data<Edge>) -> Answer {
@@ -107,7 +114,7 @@ pub(crate) async fn remove(caller: Caller, path: Path<(String, String)>, edge: D
     let known = known_tenant(tenant, scope.asking(), &edge).await?;
     let by = caller.authority(known.custom_role);
     let command = if is_own { membership::Command::Leave } else { membership::Command::Remove { by } };
-    let (_, written) = settle(&known, tenant, account, command, &scope, &edge).await?;
+    let (_, written) = settle(&caller, &known, tenant, account, command, &edge).await?;
     let mut response = HttpResponse::NoContent();
     list::consistency(written, &edge, &mut response);
     Ok(response.finish())
@@ -142,27 +149,31 @@ async fn manage(
     let scope = caller.may(Right::ManageMembers, tenant)?;
     let known = known_tenant(tenant, scope.asking(), edge).await?;
     let command = command(caller.authority(known.custom_role));
-    let (view, written) = settle(&known, tenant, account, command, &scope, edge).await?;
+    let (view, written) = settle(caller, &known, tenant, account, command, edge).await?;
     answer(account, view, written, &scope, edge).await
 }
 
 /// Asks the membership, and waits for the tenant's word if it is about an owner.
+///
+/// Whoever calls has looked whether the caller may.
 async fn settle(
+    caller: &Caller,
     known: &tenant::View,
     tenant: TenantId,
     account: AccountId,
     command: membership::Command,
-    scope: &Scope,
     edge: &Edge,
 ) -> Result<(View, Option<Written>), Problem> {
-    let entity = Membership::at(tenant, account);
+    let (entity, own) = (Membership::at(tenant, account), caller.own());
     if known.owners.contains(&account) {
+        // Whoever takes an owner's say away, even their own, proves who they are.
+        sessions::fresh(caller, edge).await?;
         // Owners from before there were memberships get theirs now; for any other this changes nothing.
-        let plain = Asking { key: None, ..*scope.asking() };
+        let plain = Asking { key: None, ..*own.asking() };
         edge.node.ask(&plain, entity, membership::Command::Own).await?;
     }
     let wanted = if let membership::Command::ChangeRole { to, .. } = command { Some(to) } else { None };
-    let settled = edge.node.ask_to_end(scope.asking(), entity, command).await;
+    let settled = edge.node.ask_to_end(own.asking(), entity, command).await;
     edge.gate.forget_member(tenant, account);
     let settled = settled?;
     let view = settled.reply.ok_or(membership::Rejection::Unknown)?;

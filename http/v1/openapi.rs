@@ -63,7 +63,8 @@ pub(crate) enum Problems {
     info(
         title = "ProgNetwork",
         description = "The back end under an organization platform's apps. Times are RFC 3339 in UTC; lists are \
-            pages `{data, next}`; failures are problems (RFC 9457) whose `type` opens a page.",
+            pages `{data, next}`; failures are problems (RFC 9457) whose `type` opens a page. Doors for strangers \
+            say how their limit stands: `RateLimit-Policy`, `RateLimit`, and `Retry-After` once it is reached.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact(),
         version = "1",
@@ -95,6 +96,7 @@ pub(crate) enum Problems {
         people::end_sessions,
         people::activity,
         keys::jwks,
+        keys::revoke,
         tenants::create,
         tenants::list,
         tenants::read,
@@ -137,6 +139,8 @@ pub(crate) enum Problems {
         (name = "dev", description = "While building on a node: the mails it caught"),
         (name = "system", description = "What runs on a node"),
     ),
+    // Only answers name it, and those are not searched for schemas.
+    components(schemas(Problem)),
     security(("bearer" = [])),
     modifiers(&Bearer),
 )]
@@ -217,6 +221,72 @@ mod tests {
                     assert!(!text.is_empty(), "{method} {path} {status} is not described");
                 }
             }
+        }
+    }
+
+    /// What is shown to whoever reads a route for the first time, in the shape that its schema says.
+    #[test]
+    fn every_body_and_every_answer_has_an_example_of_its_shape() {
+        let description: serde_json::Value = serde_json::from_str(&text(PAGE_ITEMS_MAX)).unwrap();
+        for (path, methods) in description["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let answers = operation["responses"].as_object().unwrap().iter();
+                let answers = answers.filter(|(status, _)| status.starts_with('2')).map(|(_, answer)| answer);
+                let bodies =
+                    answers.chain([&operation["requestBody"]]).filter_map(|it| it["content"].as_object());
+                for (media_type, content) in bodies.flatten() {
+                    let schema = resolved(&content["schema"], &description);
+                    let own = content.get("example").or_else(|| schema.get("example"));
+                    let case = format!("{method} {path}, {media_type}");
+                    let example = own.unwrap_or_else(|| panic!("{case} has no example"));
+                    fits(example, schema, &description, &case);
+                }
+            }
+        }
+    }
+
+    fn resolved<'a>(
+        schema: &'a serde_json::Value,
+        description: &'a serde_json::Value,
+    ) -> &'a serde_json::Value {
+        let named = schema["$ref"].as_str().and_then(|named| named.strip_prefix('#'));
+        named.map_or(schema, |pointer| description.pointer(pointer).unwrap())
+    }
+
+    /// Fields and no others, as far as a schema names them.
+    #[track_caller]
+    fn fits(
+        example: &serde_json::Value,
+        schema: &serde_json::Value,
+        description: &serde_json::Value,
+        case: &str,
+    ) {
+        let schema = resolved(schema, description);
+        if let (Some(fields), Some(given)) = (schema["properties"].as_object(), example.as_object()) {
+            let required = schema["required"].as_array().into_iter().flatten();
+            for field in required.map(|field| field.as_str().unwrap()) {
+                assert!(given.contains_key(field), "{case}: the example has no `{field}`");
+            }
+            for (field, value) in given {
+                let known = fields.get(field).unwrap_or_else(|| panic!("{case}: there is no `{field}`"));
+                fits(value, known, description, case);
+            }
+        }
+        if let Some(items) = schema.get("items") {
+            let given = example.as_array().unwrap_or_else(|| panic!("{case}: {example} is no list"));
+            given.iter().for_each(|item| fits(item, items, description, case));
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let text = text(PAGE_ITEMS_MAX);
+        let description: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let references: BTreeSet<_> =
+            text.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(references.len() > 10, "{references:?}");
+        for reference in references {
+            assert!(description.pointer(reference).is_some(), "nothing is at {reference}");
         }
     }
 

@@ -10,7 +10,7 @@ use prognet_actors::{
 };
 use prognet_sdk::{DefineRole, RoleList, RoleView};
 
-use super::{Problems, members::known_tenant, tenants};
+use super::{Problems, members::known_tenant, sessions, tenants};
 use crate::{Edge, caller::Caller, input::Json, problem::Problem};
 
 type Answer = Result<HttpResponse, Problem>;
@@ -30,7 +30,7 @@ pub(crate) async fn list(caller: Caller, tenant: Path<String>, edge: Data<Edge>)
 
 /// Defines the role `custom`, for those who have it already too; nobody gives or takes what they lack.
 ///
-/// Tokens that were issued act by the new definition within 5 seconds.
+/// Tokens that were issued act by the new definition within 5 seconds. It takes a sign-in of the last 10 minutes.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/roles/custom", tag = "members", request_body(content = DefineRole, example = json!({ "permissions": ["tenant:read", "members:read", "members:invite"] })), params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 200, description = "The role as it is defined now", body = RoleView, example = json!({ "role": "custom", "permissions": ["tenant:read", "members:read", "members:invite"] })), Problems))]
 pub(crate) async fn define(
@@ -47,6 +47,7 @@ pub(crate) async fn define(
     let named = body.permissions.iter().map(|name| Permission::named(name).ok_or_else(unknown));
     let permissions: Permissions = named.collect::<Result<_, _>>()?;
     let scope = caller.may(Right::DefineRole, tenant)?;
+    sessions::fresh(&caller, &edge).await?;
     let define = tenant::Command::DefineRole { permissions, by: caller.authority(None) };
     edge.node.ask(scope.asking(), Tenant::at(tenant), define).await?;
     edge.gate.forget_tenant(tenant);

@@ -21,7 +21,7 @@ use prognet_supervisor::{Asking, Written};
 
 use super::Problems;
 use crate::{
-    Edge, HashCost, ThrottleSettings,
+    Breached, Edge, HashCost, ThrottleSettings,
     caller::{Caller, Stranger},
     input::Json,
     peer::Peer,
@@ -116,6 +116,13 @@ pub(crate) async fn refresh(stranger: Stranger, Json(body): Json<Refresh>, edge:
         }
         Some(End::SignedOut | End::Expired | End::Revoked) => Err(Problem::session_ended()),
     }
+}
+
+/// The caller proved just now who they are (OWASP ASVS 7.5.1): by opening this session, not by refreshing it.
+pub(crate) async fn fresh(caller: &Caller, edge: &Edge) -> Result<(), Problem> {
+    let session = Session::at(caller.account(), caller.claims().sid);
+    let view = edge.node.read(caller.own().asking(), session).await?.ok_or_else(Problem::session_ended)?;
+    if view.is_fresh(edge.node.clock().now()) { Ok(()) } else { Err(Problem::not_fresh()) }
 }
 
 /// Ends one of the caller's sessions: its tokens are refused from now on.
@@ -230,7 +237,7 @@ async fn tried(
         return Ok(None);
     }
     if kept.is_some_and(|kept| edge.passwords.is_outdated(&kept)) {
-        let password = edge.passwords.rehash(password, edge.node.clock().fresh_id()).await?;
+        let password = edge.passwords.hash_of(password, edge.node.clock().fresh_id()).await?;
         let rehash = credential::Command::Rehash { password, version };
         if let Err(refused) = edge.node.ask(&Asking { key: None, ..*asking }, entity, rehash).await {
             // The next sign-in tries again.
@@ -312,6 +319,8 @@ pub struct AuthSettings {
     pub sign_up_lasts: Duration,
     /// What a new password must be.
     pub password_rules: Rules,
+    /// Passwords that were in a leak, if the operator has a list.
+    pub breached: Option<Breached>,
     /// What hashing a password takes.
     pub hash_cost: HashCost,
     /// How many wrong passwords somebody may try.
@@ -331,6 +340,7 @@ impl Default for AuthSettings {
             leaving_grace: DAY.saturating_mul(7),
             sign_up_lasts: DAY,
             password_rules: Rules::default(),
+            breached: None,
             hash_cost: HashCost::default(),
             throttle: ThrottleSettings::default(),
         }

@@ -15,10 +15,10 @@ use prognet_actors::{
         found_tenant::{self, Plan},
         tenant::{self, Reason, Status, View},
     },
-    values::{Slug, TenantName},
+    values::{Colour, Slug, TenantName},
 };
 use prognet_sdk::{
-    CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
+    ChangeTenant, CreateTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
 };
 use prognet_supervisor::{Timestamp, Written};
 
@@ -66,8 +66,8 @@ pub(crate) async fn read(caller: Caller, tenant: Path<String>, edge: Data<Edge>)
 
 /// A tenant that the caller may see.
 pub(crate) async fn one(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<TenantView, Problem> {
-    let View { name, slug, status, version, created_at, .. } = read_view(caller, tenant, edge).await?;
-    Ok(wire(tenant, &name, &slug, status, version, created_at))
+    let view = read_view(caller, tenant, edge).await?;
+    Ok(wire_of(tenant, &view))
 }
 
 async fn read_view(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<View, Problem> {
@@ -75,18 +75,26 @@ async fn read_view(caller: &Caller, tenant: TenantId, edge: &Edge) -> Result<Vie
     known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)
 }
 
-/// Renames it; with `If-Match` only if nobody changed it meanwhile.
-#[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants", request_body = RenameTenant, params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("If-Match" = Option<String>, Header, description = "Only at this version"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
-    responses((status = 200, description = "Renamed", body = TenantView), Problems))]
+/// Gives it another name or colour, the colour of its mails; with `If-Match` only if nobody changed it meanwhile.
+#[utoipa::path(patch, path = "/v1/tenants/{tenant}", tag = "tenants", request_body = ChangeTenant, params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("If-Match" = Option<String>, Header, description = "Only at this version"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Changed", body = TenantView), Problems))]
 pub(crate) async fn rename(
     caller: Caller,
     tenant: Path<String>,
-    Json(body): Json<RenameTenant>,
+    Json(body): Json<ChangeTenant>,
     edge: Data<Edge>,
     request: HttpRequest,
 ) -> Answer {
-    let name = TenantName::parse(&body.name).map_err(invalid("name"))?;
-    let command = tenant::Command::Rename { name, if_version: if_match(&request)? };
+    let if_version = if_match(&request)?;
+    let name = body.name.map(|name| TenantName::parse(&name)).transpose().map_err(invalid("name"))?;
+    let command = match (body.colour, name) {
+        (Some(colour), name) => {
+            let colour = colour.map(|colour| Colour::parse(&colour)).transpose();
+            tenant::Command::Paint { colour: colour.map_err(invalid("colour"))?, name, if_version }
+        }
+        (None, Some(name)) => tenant::Command::Rename { name, if_version },
+        (None, None) => return Err(Problem::field("name", "a name, a `colour`, or both")),
+    };
     ask(&caller, Right::RenameTenant, &tenant, command, &edge).await
 }
 
@@ -123,8 +131,8 @@ pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Ed
     let (rows, next) =
         list::page::<Directory, directory::Row>("tenants", prefix, &page, scope.asking(), &edge).await?;
     let data = rows.into_iter().map(|row| {
-        let directory::Row { id, name, slug, status, version, created_at, .. } = row;
-        wire(id, &name, &slug, status, version, created_at)
+        let directory::Row { id, name, slug, colour, status, version, created_at, .. } = row;
+        wire(id, (&name, &slug, colour.as_ref()), status, version, created_at)
     });
     Ok(HttpResponse::Ok().json(TenantPage { data: data.collect(), next }))
 }
@@ -152,14 +160,13 @@ fn answer(
 
 /// A tenant as it crosses the door.
 pub(crate) fn wire_of(id: TenantId, view: &View) -> TenantView {
-    let View { name, slug, status, version, created_at, .. } = view;
-    wire(id, name, slug, *status, *version, *created_at)
+    let View { name, slug, colour, status, version, created_at, .. } = view;
+    wire(id, (name, slug, colour.as_ref()), *status, *version, *created_at)
 }
 
 fn wire(
     id: TenantId,
-    name: &TenantName,
-    slug: &Slug,
+    (name, slug, colour): (&TenantName, &Slug, Option<&Colour>),
     status: Status,
     version: u64,
     created_at: Timestamp,
@@ -178,6 +185,7 @@ fn wire(
         id: id.to_string(),
         name: name.to_string(),
         slug: slug.to_string(),
+        colour: colour.map(ToString::to_string),
         status,
         suspension,
         version,

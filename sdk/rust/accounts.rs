@@ -18,6 +18,17 @@ pub struct SignUp {
     pub language: Option<String>,
 }
 
+/// Opens the account that somebody signed up for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct OpenAccount {
+    /// The token of the mailed link.
+    pub token: String,
+    /// The password that was chosen at the sign-up.
+    pub password: String,
+}
+
 /// Shows that an address is one's own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -97,6 +108,7 @@ pub struct KeepAccount {
 /// One person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"id": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "email": "ada@example.org", "name": "Ada Lovelace", "status": "active", "is_platform_admin": false, "created_at": "2026-01-01T12:00:00.000Z"})))]
 pub struct AccountView {
     /// The account, `acc_...`.
     pub id: String,
@@ -118,6 +130,7 @@ pub struct AccountView {
 /// The accounts that were looked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"id": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "email": "ada@example.org", "name": "Ada Lovelace", "status": "active", "is_platform_admin": false, "created_at": "2026-01-01T12:00:00.000Z"}]})))]
 pub struct AccountList {
     /// The accounts: one or none, since an address has one.
     pub data: Vec<AccountView>,
@@ -126,6 +139,7 @@ pub struct AccountList {
 /// Everything that the platform knows about the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"at": "2026-01-01T12:00:00.000Z", "account": {"id": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "email": "ada@example.org", "name": "Ada Lovelace", "status": "active", "is_platform_admin": false, "created_at": "2026-01-01T12:00:00.000Z"}, "language": "en", "sessions": [{"id": "ses_01k9xq5v3hfk8t2m4n6p8r0s2y", "device": "Firefox on Linux", "created_at": "2026-01-01T12:00:00.000Z", "used_at": "2026-01-01T12:00:00.000Z", "until": "2026-01-15T12:00:00.000Z", "is_current": true}], "activity": {"data": [{"at": "2026-01-01T12:00:00.000Z", "by": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "action": "session.opened", "subject": "ses_01k9xq5v3hfk8t2m4n6p8r0s2y", "trace": "4bf92f3577b34da6a3ce929d0e0e4736"}], "next": null}})))]
 pub struct AccountExport {
     /// When it was put together.
     pub at: String,

@@ -22,6 +22,7 @@ pub struct AuditEntry {
 /// Entries of a trail, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"at": "2026-01-01T12:00:00.000Z", "by": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "action": "tenant.suspended", "subject": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "trace": "4bf92f3577b34da6a3ce929d0e0e4736"}], "next": null})))]
 pub struct AuditPage {
     /// The entries.
     pub data: Vec<AuditEntry>,

@@ -39,6 +39,7 @@ pub struct DevHeader {
 /// Mails in the dev inbox, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"number": 1, "to": "ada@example.org", "from": "ProgNetwork <no-reply@localhost>", "subject": "Confirm your e-mail address", "text": "Hello Ada Lovelace, ...", "html": "<!doctype html>...", "headers": [{"name": "Message-ID", "value": "<01k9@localhost>"}], "links": ["http://127.0.0.1:8080/verify?token=AQEB..."], "raw": "From: ..."}]})))]
 pub struct DevMessages {
     /// The mails.
     pub data: Vec<DevMessage>,

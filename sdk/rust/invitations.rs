@@ -13,6 +13,9 @@ pub struct InvitePerson {
     /// `admin`, `member` or `custom`; an owner is made of a member.
     #[cfg_attr(feature = "schema", schema(example = "member"))]
     pub role: String,
+    /// The language of the mail: `en` or `de`; without one that of whoever invites.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// An invitation that nobody has answered yet.

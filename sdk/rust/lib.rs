@@ -20,7 +20,7 @@ mod tenants;
 
 pub use accounts::{
     Accepted, AccountExport, AccountLeaving, AccountList, AccountView, ChangeEmail, DeleteAccount,
-    ForgotPassword, KeepAccount, ResetPassword, SignUp, VerifyAddress,
+    ForgotPassword, KeepAccount, OpenAccount, ResetPassword, SignUp, VerifyAddress,
 };
 pub use audit::{AuditEntry, AuditPage};
 pub use dev::{DevHeader, DevMessage, DevMessages};
@@ -34,5 +34,5 @@ pub use sessions::{ChangePassword, Me, Refresh, SessionPage, SessionView, SignIn
 pub use setup::{SetUp, SetUpDone};
 pub use system::{ActorCount, ActorCounts, ActorView};
 pub use tenants::{
-    CreateTenant, RenameTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
+    ChangeTenant, CreateTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
 };

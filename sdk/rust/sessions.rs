@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Opens a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"email": "ada@example.org", "password": "correct horse battery"})))]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     /// The account's address.
@@ -22,6 +23,7 @@ pub struct SignIn {
 /// Goes on with a session.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"refresh_token": "prt_AZf..."})))]
 #[serde(deny_unknown_fields)]
 pub struct Refresh {
     /// The refresh token given last.
@@ -34,6 +36,7 @@ pub struct Refresh {
 /// What a session gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"access_token": "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiJ9...", "token_type": "Bearer", "expires_in": 600, "refresh_token": "prt_AZf...", "session": "ses_01k9xq5v3hfk8t2m4n6p8r0s2y", "account": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "device": "pdv_AZf..."})))]
 pub struct Tokens {
     /// A JWT (RFC 9068) to send as `Authorization: Bearer`.
     pub access_token: String,
@@ -92,6 +95,7 @@ pub struct SessionView {
 /// The caller's sessions, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"id": "ses_01k9xq5v3hfk8t2m4n6p8r0s2y", "device": "Firefox on Linux", "created_at": "2026-01-01T12:00:00.000Z", "used_at": "2026-01-01T12:00:00.000Z", "until": "2026-01-15T12:00:00.000Z", "is_current": true}], "next": null})))]
 pub struct SessionPage {
     /// The sessions.
     pub data: Vec<SessionView>,
@@ -102,6 +106,7 @@ pub struct SessionPage {
 /// Who is asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"account": "acc_01k9xq5v3hfk8t2m4n6p8r0s2w", "email": "ada@example.org", "name": "Ada Lovelace", "is_platform_admin": false, "session": "ses_01k9xq5v3hfk8t2m4n6p8r0s2y"})))]
 pub struct Me {
     /// The account, `acc_...`.
     pub account: String,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Entities by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"service": "tenancy", "kind": "tenant", "hot": 12, "activations": 40, "restarts": 0, "quarantined": 0}]})))]
 pub struct ActorCounts {
     /// One line a kind.
     pub data: Vec<ActorCount>,
@@ -31,6 +32,7 @@ pub struct ActorCount {
 /// One entity, as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"service": "tenancy", "kind": "tenant", "id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "status": "hot", "seq": 3, "mailbox": 0, "restarts": 0, "timers": 0, "under_way": 0, "state": {"status": "active", "version": 1, "epoch": 0, "owners": 1}})))]
 pub struct ActorView {
     /// Its service.
     pub service: String,

@@ -1,10 +1,11 @@
 //! Tenants.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "name": "Acme", "slug": "acme", "status": "active", "version": 1, "created_at": "2026-01-01T12:00:00.000Z"})))]
 pub struct TenantView {
     /// Its id, `ten_...`.
     pub id: String,
@@ -12,6 +13,9 @@ pub struct TenantView {
     pub name: String,
     /// Its name in addresses, unique on the platform.
     pub slug: String,
+    /// Its colour in mails, `#rrggbb`, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub colour: Option<String>,
     /// Whether it is open.
     pub status: TenantStatus,
     /// How it is suspended, if it is.
@@ -49,6 +53,7 @@ pub struct Suspension {
 /// Tenants in the order they were founded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"data": [{"id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "name": "Acme", "slug": "acme", "status": "active", "version": 1, "created_at": "2026-01-01T12:00:00.000Z"}], "next": null})))]
 pub struct TenantPage {
     /// The tenants.
     pub data: Vec<TenantView>,
@@ -67,18 +72,30 @@ pub struct CreateTenant {
     pub slug: String,
 }
 
-/// Renames a tenant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Changes what a tenant is called and looks like; what is not named stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"name": "Acme Limited", "colour": "#2a52c9"})))]
 #[serde(deny_unknown_fields)]
-pub struct RenameTenant {
+pub struct ChangeTenant {
     /// 1 to 100 characters.
-    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The colour of its mails, `#rrggbb`; null takes it away.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    #[serde(default, deserialize_with = "named", skip_serializing_if = "Option::is_none")]
+    pub colour: Option<Option<String>>,
+}
+
+/// A field that is there, be it null.
+fn named<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(input).map(Some)
 }
 
 /// Suspends a tenant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"reason": "abuse", "until": "2026-02-01T00:00:00.000Z"})))]
 #[serde(deny_unknown_fields)]
 pub struct SuspendTenant {
     /// `abuse`, `nonpayment`, `request` or `other`.

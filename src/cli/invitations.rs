@@ -21,6 +21,9 @@ pub(crate) enum Command {
         /// `admin`, `member` or `custom`.
         #[arg(long, default_value = "member")]
         role: String,
+        /// The language of the mail, `en` or `de`; without one it is yours.
+        #[arg(long)]
+        language: Option<String>,
     },
     /// Lists invitations that nobody has answered yet.
     List {
@@ -48,8 +51,9 @@ pub(crate) enum Command {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create { of: OfTenant { tenant, options }, email, role } => {
-                let invited = options.client()?.invite(&tenant, &InvitePerson { email, role }).await?;
+            Self::Create { of: OfTenant { tenant, options }, email, role, language } => {
+                let wanted = InvitePerson { email, role, language };
+                let invited = options.client()?.invite(&tenant, &wanted).await?;
                 options.print(&invited, text)
             }
             Self::List { of: OfTenant { tenant, options }, part } => {

@@ -111,7 +111,8 @@ impl Driven {
         let body = json!({ "email": email, "password": PASSWORD, "name": "Grace" });
         assert_eq!(self.post("/v1/accounts", body).await.status, StatusCode::ACCEPTED);
         let token = self.links(email, 1).await.remove(0);
-        let verified = self.post("/v1/accounts/verify", json!({ "token": token })).await;
+        let verified =
+            self.post("/v1/accounts/verify", json!({ "token": token, "password": PASSWORD })).await;
         assert_eq!(verified.status, StatusCode::NO_CONTENT, "{verified:?}");
         tokens(self.sign_in(email, PASSWORD).await)
     }

@@ -32,7 +32,9 @@ impl Node {
         let token = self.sign_up_link(name).await;
         // The mail is sent when the address is claimed, which takes a moment.
         for _ in 0..600 {
-            let verify = self.stranger(Method::POST, "/v1/accounts/verify").json(&json!({ "token": token }));
+            let verify = self
+                .stranger(Method::POST, "/v1/accounts/verify")
+                .json(&json!({ "token": token, "password": PASSWORD }));
             if reply(verify).await.unwrap().status == 204 {
                 return self.sign_in(&email, None).await;
             }
@@ -77,7 +79,7 @@ impl Node {
     /// A token as mails have it, made with the node's own key.
     async fn link(&self, purpose: Purpose, home: Home, id: u128) -> String {
         // The key is made when the first token is read or written.
-        let wrong = json!({ "token": "none" });
+        let wrong = json!({ "token": "none", "password": PASSWORD });
         let asked = self.stranger(Method::POST, "/v1/accounts/verify").json(&wrong);
         assert_eq!(reply(asked).await.unwrap().status, 403);
         let secret = self.keyring().known_secret("mail-links").unwrap().expect("no token was ever read");

@@ -22,22 +22,38 @@ fn lines(document: &str) -> BTreeMap<u32, bool> {
     rows.collect()
 }
 
+/// The lines that a comment names: `12: ...`, `12.`, or `12 and 13: ...`.
+fn numbers(comment: &str) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for word in comment.split_whitespace() {
+        let number = word.trim_end_matches([':', '.', ',']);
+        match number.parse() {
+            Ok(number) => numbers.push(number),
+            Err(_) if word == "and" => {}
+            Err(_) => break,
+        }
+        if word.ends_with([':', '.']) {
+            break;
+        }
+    }
+    numbers
+}
+
 /// The lines that a source's tests name; a comment over anything but a test names none.
 fn named(path: &str, source: &str) -> BTreeSet<u32> {
     let mut named = BTreeSet::new();
     let lines: Vec<_> = source.lines().map(str::trim_start).collect();
     for (at, line) in lines.iter().enumerate() {
-        let Some((number, _)) = line.strip_prefix(NAMED).and_then(|rest| rest.split_once(':')) else {
-            continue;
-        };
-        let number = number.parse().unwrap_or_else(|_| panic!("{path} names no line: {line}"));
+        let Some(comment) = line.strip_prefix(NAMED) else { continue };
+        let numbers = numbers(comment);
+        assert!(!numbers.is_empty(), "{path} names no line: {line}");
         let above = lines[at..].iter().take_while(|line| line.starts_with("///") || line.starts_with("#["));
         let is_test = above.clone().any(|line| *line == "#[test]" || line.starts_with("#[tokio::test"));
         let function = lines.get(at + above.count());
         let is_function =
             function.is_some_and(|line| line.starts_with("fn ") || line.starts_with("async fn "));
-        assert!(is_test && is_function, "{path} names line {number} over what is no test");
-        named.insert(number);
+        assert!(is_test && is_function, "{path} names lines {numbers:?} over what is no test");
+        named.extend(numbers);
     }
     named
 }
@@ -65,6 +81,8 @@ fn a_name_counts_only_over_a_test() {
     let test = format!("{name}#[tokio::test]\nasync fn a() {{}}\n");
     assert_eq!(of(&test), Some(BTreeSet::from([7])));
     assert_eq!(of(&format!("{name}#[test]\nfn a() {{}}\n")), Some(BTreeSet::from([7])));
+    let two = format!("{NAMED}46 and 47 over IPv6, of 12.\n#[test]\nfn a() {{}}\n");
+    assert_eq!(of(&two), Some(BTreeSet::from([46, 47])));
     assert_eq!(of("fn a() {}\n"), Some(BTreeSet::new()));
     for bad in
         [format!("{name}fn a() {{}}\n"), format!("{name}struct A;\n"), format!("{NAMED}x: no.\n{test}")]

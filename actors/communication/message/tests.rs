@@ -147,6 +147,7 @@ fn every_event_ever_written_is_read() {
             tenant: TenantId::new(3),
             id: 4,
             tenant_name: TenantName::parse("Acme").unwrap(),
+            colour: None,
             inviter_name: name(),
             role: "admin".to_owned(),
         },

@@ -24,10 +24,18 @@ fn mails(name: &str) -> Vec<Mail> {
             tenant: TenantId::new(3),
             id: 4,
             tenant_name: TenantName::parse(name).unwrap(),
+            colour: None,
             inviter_name: person(),
             role: name.to_owned(),
         },
         Mail::AccountDeletion { name: person(), until: Timestamp::from_millis(1_700_000_000_000) },
+        Mail::RoleChanged {
+            name: person(),
+            tenant_name: TenantName::parse(name).unwrap(),
+            colour: None,
+            role: "owner".to_owned(),
+        },
+        Mail::MembershipEnded { name: person(), tenant_name: TenantName::parse(name).unwrap(), colour: None },
     ];
     assert_eq!(mails.len(), ENGLISH.as_ref().unwrap().mails.len());
     mails
@@ -124,6 +132,26 @@ fn a_tenants_mail_carries_its_name() {
     let Rendered { text, html, .. } = rendered(mail, Language::En);
     assert!(text.starts_with("Acme & Co\n"), "{text}");
     assert!(html.contains("font-weight:600;color:#565b69;\">Acme &amp; Co</p>"), "{html}");
+}
+
+#[test]
+fn a_tenants_mail_has_its_colour_with_readable_text_on_it_in_dark_too() {
+    let painted = |text: &str| {
+        let mut mail = mails("Acme").remove(6);
+        if let Mail::Invitation { colour, .. } = &mut mail {
+            *colour = Some(Colour::parse(text).unwrap());
+        }
+        rendered(mail, Language::En).html
+    };
+    for (colour, on_colour) in [("#ffd400", "#000000"), ("#5a0a5a", "#ffffff")] {
+        let html = painted(colour);
+        assert!(html.contains(&format!("border-top:6px solid {colour};")), "{html}");
+        assert!(html.contains(&format!("background-color:{colour};\">")), "{html}");
+        assert!(html.contains(&format!("color:{on_colour};text-decoration:none;")), "{html}");
+        assert!(!html.contains("class=\"button\""), "what is for the dark would paint over it");
+    }
+    let plain = rendered(mails("Acme").remove(6), Language::En).html;
+    assert!(plain.contains("class=\"button\"") && !plain.contains("border-top"), "{plain}");
 }
 
 #[test]

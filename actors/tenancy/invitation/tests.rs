@@ -25,6 +25,8 @@ fn invite() -> Command {
         lasts: WEEK,
         tenant_name: TenantName::parse("Acme").unwrap(),
         inviter_name: PersonName::parse("Ada").unwrap(),
+        colour: None,
+        language: Language::En,
     }
 }
 

@@ -50,7 +50,7 @@ fn a_role_is_changed_by_whoever_has_all_that_it_gives_and_took() {
     given::<Membership>([admitted(Role::Member)])
         .when(change(Role::Admin, ADMIN))
         .then([Event::RoleChanged { role: Role::Admin, at: NOON }])
-        .sends(&[]);
+        .sends(&["tell"]);
     given::<Membership>([admitted(Role::Admin)]).when(change(Role::Admin, ADMIN)).then([]);
     given::<Membership>([admitted(Role::Member)])
         .when(change(Role::Owner, ADMIN))
@@ -126,7 +126,7 @@ fn an_owner_goes_only_if_the_tenant_lets_go() {
             .then([yielded(next)])
             .sends(&["yield"]);
         given::<Membership>(history).when(command).then([]).sends(&[]);
-        given::<Membership>(history).hears::<Tenant>("yield", &Ok(None)).then(events);
+        given::<Membership>(history).hears::<Tenant>("yield", &Ok(None)).then(events).sends(&["tell"]);
 
         let kept = given::<Membership>(history)
             .hears::<Tenant>("yield", &Err(tenant::Rejection::LastOwner))

@@ -69,6 +69,30 @@ fn a_rename_of_an_old_version_is_refused() {
         .rejects(Rejection::VersionMismatch { current: 2 });
 }
 
+fn painted(colour: Option<&str>) -> Event {
+    Event::Painted { colour: colour.map(|colour| Colour::parse(colour).unwrap()), at: NOON }
+}
+
+#[test]
+fn a_tenant_has_a_colour_until_it_is_taken_away() {
+    let paint = |colour: Option<&str>, called: Option<&str>| Command::Paint {
+        colour: colour.map(|colour| Colour::parse(colour).unwrap()),
+        name: called.map(name),
+        if_version: Some(1),
+    };
+    let renamed = Event::Renamed { name: name("New"), at: NOON };
+    given::<Tenant>([created()])
+        .when(paint(Some("#2A52C9"), Some("New")))
+        .then([renamed.clone(), painted(Some("#2a52c9"))]);
+    given::<Tenant>([created()]).when(paint(None, None)).then([]);
+    given::<Tenant>([created(), painted(Some("#2a52c9"))])
+        .when(paint(None, None))
+        .rejects(Rejection::VersionMismatch { current: 2 });
+    let bare = Command::Paint { colour: None, name: None, if_version: None };
+    let taken = given::<Tenant>([created(), painted(Some("#2a52c9"))]).when(bare).then([painted(None)]);
+    assert_eq!(taken.state.reply().unwrap().colour, None);
+}
+
 #[test]
 fn nothing_but_creating_works_on_an_unknown_tenant() {
     given::<Tenant>([]).when(Command::Resume).rejects(Rejection::Unknown);
@@ -93,6 +117,14 @@ fn a_tenant_never_loses_its_last_owner() {
         .when(Command::RemoveOwner { owner: OTHER })
         .rejects(Rejection::LastOwner);
     given::<Tenant>([created(), added, removed]).when(Command::RemoveOwner { owner: OWNER }).then([]);
+}
+
+/// Security bar 16.
+#[test]
+fn a_member_whose_role_changes_is_told_by_their_account() {
+    let tell = Command::TellMember { account: OTHER, role: Some(Role::Admin) };
+    given::<Tenant>([created()]).when(tell.clone()).then([]).sends(&["tell"]);
+    given::<Tenant>([]).when(tell).rejects(Rejection::Unknown);
 }
 
 #[test]
@@ -149,6 +181,8 @@ fn every_event_ever_written_is_read() {
         &[
             created(),
             Event::Renamed { name: name("New"), at: NOON },
+            painted(Some("#2a52c9")),
+            painted(None),
             suspended(None),
             suspended(Some(NOON)),
             Event::Resumed { at: NOON },

@@ -103,6 +103,16 @@ fn a_person_is_told_of_a_sign_up_with_their_address_once_an_hour() {
     given::<Account>([]).when(Command::Knock).rejects(Rejection::Unknown);
 }
 
+/// Security bar 16.
+#[test]
+fn a_person_is_told_of_each_role_they_get_or_lose() {
+    for role in [Some(Role::Owner), None] {
+        let tell = Command::TellRole { tenant_name: TenantName::parse("Acme").unwrap(), colour: None, role };
+        given::<Account>([registered(), ACTIVATED]).when(tell.clone()).then([]).sends(&["tell"]);
+        given::<Account>([registered(), CLOSED]).when(tell).rejects(Rejection::Unknown);
+    }
+}
+
 #[test]
 fn every_event_ever_written_is_read() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/account.txt");

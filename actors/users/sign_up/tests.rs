@@ -17,6 +17,11 @@ fn attempt(link: u128) -> Attempt {
     Attempt { link, name, password, language: Language::En }
 }
 
+/// Whoever signed up opens their link.
+fn verify(link: u128) -> Command {
+    Command::Verify { link, password: attempt(link).password }
+}
+
 fn started() -> Event {
     Event::Started { plan: plan(ACCOUNT), attempt: attempt(7), at: NOON }
 }
@@ -59,7 +64,7 @@ fn a_sign_up_claims_the_address_registers_the_account_and_mails_a_link() {
 
 #[test]
 fn an_opened_link_keeps_the_address_sets_its_password_and_lets_the_person_in() {
-    given::<SignUp>(pending()).when(Command::Verify { link: 7 }).then([verified(7)]).sends(&["confirm"]);
+    given::<SignUp>(pending()).when(verify(7)).then([verified(7)]).sends(&["confirm"]);
     let mut history = pending();
     history.push(verified(7));
     given::<SignUp>(history.clone())
@@ -72,7 +77,19 @@ fn an_opened_link_keeps_the_address_sets_its_password_and_lets_the_person_in() {
         .then([Event::Finished { at: NOON }]);
     assert_eq!(done.state.reply(), View::Done);
     history.push(Event::Finished { at: NOON });
-    given::<SignUp>(history).when(Command::Verify { link: 7 }).rejects(Rejection::Link);
+    given::<SignUp>(history).when(verify(7)).rejects(Rejection::Link);
+}
+
+#[test]
+fn a_link_opens_nothing_for_somebody_who_does_not_know_the_password_of_its_sign_up() {
+    let stranger = |link| Command::Verify { link, password: PasswordHash::new("another".to_owned()) };
+    given::<SignUp>(pending()).when(stranger(7)).rejects(Rejection::Password);
+    // Nor for whoever signed up as well, with the link of the other.
+    let both = || pending().into_iter().chain([repeated(8)]);
+    let crossed = Command::Verify { link: 7, password: attempt(8).password };
+    given::<SignUp>(both()).when(crossed).rejects(Rejection::Password);
+    given::<SignUp>(both()).when(verify(8)).then([verified(8)]).sends(&["confirm"]);
+    given::<SignUp>(pending()).when(stranger(9)).rejects(Rejection::Link);
 }
 
 #[test]
@@ -82,7 +99,7 @@ fn of_several_sign_ups_the_one_whose_link_is_opened_counts() {
     let mut state = again.state;
     state.evolve(&verified(8));
     assert_eq!(state.opened(), Some(&attempt(8)));
-    given::<SignUp>(pending()).when(Command::Verify { link: 8 }).rejects(Rejection::Link);
+    given::<SignUp>(pending()).when(verify(8)).rejects(Rejection::Link);
     // One that comes before the account is registered has its mail with the first one's.
     given::<SignUp>([started(), CLAIMED]).when(Command::Again(attempt(8))).then([repeated(8)]).sends(&[]);
     given::<SignUp>([started(), CLAIMED, repeated(8)])
@@ -117,7 +134,7 @@ fn a_sign_up_whose_link_nobody_opens_lets_the_address_go() {
     given::<SignUp>(pending()).when(Command::Abandon).then([ABANDONED]).sends(&["close"]);
     let mut history = pending();
     history.push(ABANDONED);
-    given::<SignUp>(history.clone()).when(Command::Verify { link: 7 }).rejects(Rejection::Link);
+    given::<SignUp>(history.clone()).when(verify(7)).rejects(Rejection::Link);
     given::<SignUp>(history.clone())
         .hears::<Account>("close", &Ok(None))
         .then([Event::AccountClosed {}])
@@ -191,7 +208,7 @@ async fn of_many_sign_ups_with_one_address_one_holds_it_and_the_others_are_its_l
     let holder = world.read(Reservation::at(9)).await.unwrap().owner.map(AccountId::new).unwrap();
 
     for link in 1..=4 {
-        let is_link = world.ask(SignUp::at(holder), Command::Verify { link }).await;
+        let is_link = world.ask(SignUp::at(holder), verify(link)).await;
         assert_eq!(is_link.is_ok(), link == 1, "{link}: {is_link:?}");
     }
     world.until(Duration::ZERO, || async { stage(&world, holder).await == View::Done }).await;

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::Serialize;
 
 use super::{Client, Error};
-use crate::{Accepted, ForgotPassword, ResetPassword, SignUp, VerifyAddress};
+use crate::{Accepted, ForgotPassword, OpenAccount, ResetPassword, SignUp};
 
 impl Client {
     /// Signs up: the address gets a mail.
@@ -16,11 +16,11 @@ impl Client {
         serde_json::from_slice(&body).map_err(Error::Answer)
     }
 
-    /// Shows that an address is one's own, with the token of the mailed link.
+    /// Opens the account that was signed up for, with the token of the mailed link and the password.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn verify_address(&self, wanted: &VerifyAddress) -> Result<(), Error> {
+    pub async fn open_account(&self, wanted: &OpenAccount) -> Result<(), Error> {
         self.unasked(&["accounts", "verify"], wanted).await.map(drop)
     }
 

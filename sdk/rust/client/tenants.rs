@@ -8,7 +8,7 @@ use reqwest::{
 use serde_json::json;
 
 use super::{Client, Error};
-use crate::{CreateTenant, RenameTenant, SuspendTenant, TenantPage, TenantView};
+use crate::{ChangeTenant, CreateTenant, SuspendTenant, TenantPage, TenantView};
 
 /// Which part of a list.
 #[derive(Debug, Clone, Default)]
@@ -75,8 +75,21 @@ impl Client {
         name: &str,
         if_version: Option<u64>,
     ) -> Result<TenantView, Error> {
-        let wanted = RenameTenant { name: name.to_owned() };
-        let mut request = self.write(Method::PATCH, &["tenants", id], &wanted)?;
+        let wanted = ChangeTenant { name: Some(name.to_owned()), ..ChangeTenant::default() };
+        self.change_tenant(id, &wanted, if_version).await
+    }
+
+    /// Gives a tenant another name or colour; with a version only if nobody has changed it since.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn change_tenant(
+        &self,
+        id: &str,
+        wanted: &ChangeTenant,
+        if_version: Option<u64>,
+    ) -> Result<TenantView, Error> {
+        let mut request = self.write(Method::PATCH, &["tenants", id], wanted)?;
         if let Some(version) = if_version
             && let Ok(tag) = HeaderValue::try_from(format!("\"{version}\""))
         {

@@ -1,0 +1,183 @@
+//! What time does to sessions, sign-ins and keys: on a clock that is driven, through the public doors. The lines
+//! named are those of the security bar.
+
+use std::time::Duration;
+
+use prognet_actors::{
+    auth::session::FRESH,
+    ids::{AccountId, TenantId},
+    tenancy::{Membership, Role, membership},
+};
+use prognet_http::Serving;
+use prognet_sdk::Tokens;
+use prognet_supervisor::testing::World;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{ADMIN, Reply, reply},
+    mail::edge,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// An edge on a node in memory, whose clock stands until it is moved.
+struct Site {
+    world: World,
+    serving: Serving,
+    client: reqwest::Client,
+}
+
+impl Site {
+    /// One that has its admin.
+    async fn open() -> Self {
+        let world = World::new(prognet_actors::services).await;
+        let serving = prognet_http::bind(&edge(None), &world.node).await.unwrap();
+        let site = Self { world, serving, client: reqwest::Client::new() };
+        let link = site.serving.setup_link.clone().unwrap();
+        let token = link.rsplit_once("token=").unwrap().1;
+        let body = json!({ "token": token, "email": ADMIN.0, "password": ADMIN.1, "name": "Ada" });
+        assert_eq!(site.ask(Method::POST, "/v1/setup", "", body).await.status, 201);
+        site
+    }
+
+    async fn ask(&self, method: Method, path: &str, token: &str, body: Value) -> Reply {
+        let request = self.client.request(method, format!("http://{}{path}", self.serving.listen));
+        reply(request.bearer_auth(token).json(&body)).await.unwrap()
+    }
+
+    async fn get(&self, path: &str, token: &str) -> Reply {
+        self.ask(Method::GET, path, token, json!({})).await
+    }
+
+    async fn sign_in(&self) -> Tokens {
+        let body = json!({ "email": ADMIN.0, "password": ADMIN.1 });
+        serde_json::from_value(self.ask(Method::POST, "/v1/sessions", "", body).await.ok()).unwrap()
+    }
+
+    async fn refresh(&self, tokens: &Tokens) -> Reply {
+        let body = json!({ "refresh_token": tokens.refresh_token });
+        self.ask(Method::POST, "/v1/sessions/refresh", "", body).await
+    }
+
+    async fn refreshed(&self, tokens: &Tokens) -> Tokens {
+        serde_json::from_value(self.refresh(tokens).await.ok()).unwrap()
+    }
+
+    fn later(&self, by: Duration) {
+        self.world.clock.advance(by);
+    }
+}
+
+/// Security bar 20: both ends are the server's, whatever its holder keeps.
+#[tokio::test]
+async fn a_session_ends_when_nobody_uses_it_and_after_its_time_however_much_it_is_used() {
+    let site = Site::open().await;
+    let idle = site.sign_in().await;
+    let mut used = site.sign_in().await;
+    for _ in 0..8 {
+        site.later(DAY * 10);
+        used = site.refreshed(&used).await;
+        assert_eq!(site.get("/v1/me", &used.access_token).await.status, 200);
+    }
+    site.refresh(&idle).await.problem(401, "session/ended");
+
+    site.later(DAY * 10 - Duration::from_millis(1));
+    used = site.refreshed(&used).await;
+    site.later(Duration::from_secs(2));
+
+    site.get("/v1/me", &used.access_token).await.problem(401, "session/ended");
+    site.refresh(&used).await.problem(401, "session/ended");
+}
+
+/// Security bar 16: who has a say over an organization is changed by whoever proved just now who they are.
+#[tokio::test]
+async fn roles_and_owners_are_changed_within_ten_minutes_of_a_sign_in_alone() {
+    let site = Site::open().await;
+    let mut admin = site.sign_in().await;
+    let founded = json!({ "name": "Acme", "slug": "acme" });
+    let founded = site.ask(Method::POST, "/v1/tenants", &admin.access_token, founded).await.ok();
+    let tenant = founded["id"].as_str().unwrap().to_owned();
+    let at = |member: AccountId| Membership::at(tenant.parse::<TenantId>().unwrap(), member);
+    let (grace, bob) = (AccountId::new(77), AccountId::new(78));
+    for member in [grace, bob] {
+        let admit = membership::Command::Admit { role: Role::Member };
+        site.world.ask(at(member), admit).await.unwrap();
+    }
+    let path = |member: AccountId| format!("/v1/tenants/{tenant}/members/{member}");
+    let change = async |token: &str, role: &str| {
+        site.ask(Method::PATCH, &path(grace), token, json!({ "role": role })).await
+    };
+    let custom = format!("/v1/tenants/{tenant}/roles/custom");
+    let define = async |token: &str| {
+        site.ask(Method::PUT, &custom, token, json!({ "permissions": ["tenant:read"] })).await
+    };
+    assert_eq!(change(&admin.access_token, "admin").await.ok()["role"], "admin");
+
+    site.later(FRESH);
+    admin = site.refreshed(&admin).await;
+
+    let token = admin.access_token.clone();
+    let stale = change(&token, "owner").await;
+    let challenge = stale.headers["www-authenticate"].to_str().unwrap().to_owned();
+    assert!(challenge.starts_with("Bearer error=\"insufficient_user_authentication\""), "{challenge}");
+    assert!(challenge.ends_with("max_age=\"600\""), "{challenge}");
+    stale.problem(401, "session/not-fresh");
+    define(&token).await.problem(401, "session/not-fresh");
+    let revoke = site.ask(Method::POST, "/v1/system/keys/revoke", &token, json!({})).await;
+    revoke.problem(401, "session/not-fresh");
+    assert_eq!(site.get(&path(grace), &token).await.ok()["role"], "admin", "looking goes on");
+    let suspended = site.ask(Method::POST, &format!("{}/suspend", path(bob)), &token, json!({})).await;
+    assert_eq!(suspended.status, StatusCode::OK, "no owner's say is at stake");
+
+    admin = site.sign_in().await;
+    let token = admin.access_token.clone();
+    assert_eq!(change(&token, "owner").await.ok()["role"], "owner");
+    define(&token).await.ok();
+    site.later(FRESH);
+    admin = site.refreshed(&admin).await;
+    let token = admin.access_token;
+    for (method, path) in [(Method::DELETE, path(grace)), (Method::POST, format!("{}/suspend", path(grace)))]
+    {
+        site.ask(method, &path, &token, json!({})).await.problem(401, "session/not-fresh");
+    }
+    // What carries the password proves as much, and needs no other sign-in.
+    let password = json!({ "current": ADMIN.1, "new": "eleven blue horses", "end_other_sessions": true });
+    let changed = site.ask(Method::POST, "/v1/me/password", &token, password).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT);
+}
+
+/// Security bar 36: nobody who verifies tokens meets a key they have not seen, and no token loses its key.
+#[tokio::test]
+async fn the_next_key_is_shown_before_it_signs_and_the_last_one_until_its_tokens_are_over() {
+    let site = Site::open().await;
+    let kids = async || {
+        let keys = site.get("/.well-known/jwks.json", "").await.ok();
+        let keys = keys["keys"].as_array().unwrap().clone();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let signer = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
+    let old = kids().await;
+    site.later(DAY * 30);
+    site.world.until(Duration::ZERO, || async { kids().await.len() == 2 }).await;
+    let new = kids().await.into_iter().find(|kid| *kid != old[0]).unwrap();
+
+    site.later(MINUTE * 10);
+    assert_eq!(signer(&site.sign_in().await.access_token), old[0], "shown ten minutes, and not used yet");
+    site.later(MINUTE * 5 - Duration::from_secs(1));
+    let last = site.sign_in().await.access_token;
+    assert_eq!(signer(&last), old[0]);
+    site.later(Duration::from_secs(1));
+    let first = site.sign_in().await.access_token;
+    assert_eq!(signer(&first), new);
+
+    for token in [&last, &first] {
+        assert_eq!(site.get("/v1/me", token).await.status, 200);
+    }
+    site.later(MINUTE * 10 - Duration::from_secs(2));
+    assert_eq!(site.get("/v1/me", &last).await.status, 200, "a token is good until its end");
+    site.later(Duration::from_secs(2));
+    site.get("/v1/me", &last).await.problem(401, "auth/token");
+    assert_eq!(kids().await, [new]);
+}
