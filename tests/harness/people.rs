@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Node, Reply, reply};
 
 /// Everybody's password.
-const PASSWORD: &str = "seven unlikely giraffes";
+pub(crate) const PASSWORD: &str = "seven unlikely giraffes";
 
 /// Somebody who is signed in, for the platform or for a tenant.
 pub(crate) struct Person<'a> {
@@ -39,6 +39,11 @@ impl Node {
             self.a_moment_later().await;
         }
         panic!("the address was never claimed")
+    }
+
+    /// Somebody who has an account, signed in.
+    pub(crate) async fn known(&self, email: &str) -> Person<'_> {
+        self.sign_in(email, None).await
     }
 
     async fn sign_in(&self, email: &str, tenant: Option<&str>) -> Person<'_> {
