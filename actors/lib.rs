@@ -5,6 +5,8 @@
 
 pub mod auth;
 pub mod communication;
+#[cfg(test)]
+mod crashes;
 pub mod events;
 pub mod ids;
 pub mod tenancy;

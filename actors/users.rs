@@ -2,6 +2,8 @@
 
 pub mod account;
 pub mod change_email;
+#[cfg(test)]
+mod crashes;
 pub mod eraser;
 pub mod leaving;
 pub mod reservation;

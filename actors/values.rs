@@ -55,7 +55,7 @@ macro_rules! text {
 }
 
 text!(
-    /// A tenant's name as people read it: 1 to 100 characters on one line.
+    /// A tenant's name as people read it: 1 to 100 characters on one line (docs/names.md).
     TenantName, line
 );
 text!(
@@ -63,11 +63,12 @@ text!(
     Slug, slug
 );
 text!(
-    /// A person's name: 1 to 100 characters on one line.
+    /// A person's name: 1 to 100 characters on one line (docs/names.md).
     PersonName, line
 );
 text!(
-    /// An e-mail address as its person writes it, its domain in ASCII (RFC 5321, RFC 5891); at most 254 bytes.
+    /// An e-mail address as its person writes it, its domain in ASCII (RFC 5321, RFC 5891); at most 254 bytes
+    /// (docs/names.md).
     Email, email
 );
 
@@ -111,20 +112,40 @@ impl Email {
 }
 
 fn line(text: &str) -> Result<String, Invalid> {
-    const VALID: Invalid = Invalid("1 to 100 characters without line breaks or other control characters");
+    const VALID: Invalid =
+        Invalid("1 to 100 characters on one line, none of them a control character or unseen");
     let trimmed = text.trim();
-    let is_valid = (1..=100).contains(&trimmed.chars().count()) && !trimmed.chars().any(char::is_control);
+    let is_valid = (1..=100).contains(&trimmed.chars().count()) && !trimmed.chars().any(is_unseen);
     if is_valid { Ok(trimmed.to_owned()) } else { Err(VALID) }
+}
+
+/// Characters that end a line, turn the text around them (Unicode TR36 s. 3.1), or show as nothing, so that a name
+/// looks like another: no name needs them. The joiners U+200C and U+200D are none of them: words and emoji are
+/// written with them.
+#[must_use]
+pub(crate) const fn is_unseen(character: char) -> bool {
+    matches!(character,
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}'
+        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'
+        | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn email(text: &str) -> Result<String, Invalid> {
     const VALID: Invalid = Invalid("an e-mail address such as ada@example.org");
     let (local, domain) = text.trim().rsplit_once('@').ok_or(VALID)?;
+    // Quoted, or beyond ASCII, hardly any server takes it, and it is another one's look-alike.
+    let is_plain = local.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
     let domain = idna::domain_to_ascii_strict(domain).map_err(|_not_a_domain| VALID)?;
+    // A top-level domain has a letter (RFC 3696 s. 2): four numbers are a machine, and no domain.
+    let is_named =
+        domain.rsplit('.').next().is_some_and(|last| last.contains(|one: char| one.is_ascii_lowercase()));
     let address = format!("{local}@{domain}");
     let options = email_address::Options::default().with_required_tld().without_display_text();
-    let is_valid =
-        address.len() <= 254 && email_address::EmailAddress::parse_with_options(&address, options).is_ok();
+    let is_valid = is_plain
+        && is_named
+        && address.len() <= 254
+        && email_address::EmailAddress::parse_with_options(&address, options).is_ok();
     if is_valid { Ok(address) } else { Err(VALID) }
 }
 
@@ -174,6 +195,48 @@ mod tests {
             assert!(Email::parse(bad).is_err(), "{bad}");
         }
         assert!(Email::parse(&format!("{}@example.org", "x".repeat(250))).is_err());
+    }
+
+    /// Who reads an address sees whose it is: what looks like another one is written out, or is none.
+    #[test]
+    fn an_address_that_looks_like_another_is_told_apart_or_refused() {
+        let text = |text: &str| Email::parse(text).map(|email| email.to_string());
+        assert_eq!(text("ada@\u{435}xample.org"), Ok("ada@xn--xample-2of.org".to_owned()), "a Cyrillic e");
+        assert_eq!(text("ada@\u{ff45}xample.org"), Ok("ada@example.org".to_owned()), "a wide e is an e");
+        for bad in [
+            "\u{430}da@example.org",
+            "a\u{200b}da@example.org",
+            "\u{202e}ada@example.org",
+            "ada\r\nBcc: eve@example.org",
+            "ada@example.org\r\nBcc: eve@example.org",
+            "\"ada b\"@example.org",
+            "\"<script>\"@example.org",
+            "ada(x)@example.org",
+            "ada@exa\u{200b}mple.org.",
+            "ada@[127.0.0.1]",
+            "ada@127.0.0.1",
+            "ada@exam_ple.org",
+        ] {
+            assert!(text(bad).is_err(), "{bad:?} is {:?}", text(bad));
+        }
+    }
+
+    #[test]
+    fn a_name_is_what_it_looks_like() {
+        for good in [
+            "<script>alert(1)</script>",
+            "نجيب محفوظ",
+            "می\u{200c}خواهم",
+            "👩\u{200d}🚀",
+            "O'Brien & \"Söhne\"",
+        ] {
+            assert_eq!(PersonName::parse(good).map(|name| name.to_string()), Ok(good.to_owned()));
+        }
+        for bad in
+            ['\u{202e}', '\u{200f}', '\u{2066}', '\u{200b}', '\u{2028}', '\u{feff}', '\u{ad}', '\u{85}']
+        {
+            assert!(PersonName::parse(&format!("Ada{bad}Lovelace")).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use prognet_actors::{
 };
 use prognet_supervisor::Asking;
 
-use crate::{Edge, peer::Peer, problem::Problem, request, tokens::Claims};
+use crate::{Edge, peer::Peer, problem::Problem, record, request, tokens::Claims};
 
 /// A proven caller.
 #[derive(Debug, Clone)]
@@ -47,6 +47,7 @@ impl Caller {
         claims: Claims,
     ) -> Result<Self, Problem> {
         let principal = edge.gate.stands(edge, &claims).await?;
+        record::proven(request, &principal);
         let asking = asking(request, edge, principal.account)?;
         Ok(Self { principal, claims, asking, peer: Peer::of(request, edge) })
     }
@@ -67,7 +68,12 @@ impl Caller {
     }
 
     fn scope(&self, right: Right, on: Option<TenantId>) -> Result<Scope, Problem> {
-        may(&self.principal, right, on).map_err(denied)?;
+        may(&self.principal, right, on).map_err(|why| {
+            if why == Denied::Hidden {
+                record::hidden(&self.peer, &self.principal, on);
+            }
+            denied(why)
+        })?;
         Ok(self.own())
     }
 
@@ -139,6 +145,7 @@ impl FromRequest for Caller {
             let edge = edge(&request)?;
             let token = bearer(&request).ok_or_else(Problem::unauthorized)?;
             let admitted = edge.gate.admit(&edge, token).await?;
+            record::proven(&request, &admitted.principal);
             let asking = asking(&request, &edge, admitted.principal.account)?;
             let peer = Peer::of(&request, &edge);
             Ok(Self { principal: admitted.principal, claims: admitted.claims, asking, peer })

@@ -27,6 +27,7 @@ mod passwords;
 mod peer;
 mod place;
 mod problem;
+mod record;
 mod request;
 mod setup;
 mod throttle;

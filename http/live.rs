@@ -6,7 +6,7 @@ use std::{convert::Infallible, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
+    http::{StatusCode, header},
     web::{Bytes, Data},
 };
 use futures_util::{StreamExt, stream};
@@ -26,6 +26,7 @@ use crate::{
     cursor,
     input::Query,
     problem::Problem,
+    record,
     tokens::Claims,
     v1::Problems,
 };
@@ -60,7 +61,12 @@ pub(crate) async fn sse(
     request: HttpRequest,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
-    let topic = topic(&watch.topic, caller.principal())?;
+    let topic = topic(&watch.topic, caller.principal()).inspect_err(|problem| {
+        // The answer says 403; what it hides as 404 is a denial too.
+        if problem.status() == StatusCode::NOT_FOUND {
+            record::on_stream(caller.peer(), Some(caller.principal()), problem);
+        }
+    })?;
     follow(&caller, topic, watch.after.as_deref(), &request, edge, text).await
 }
 

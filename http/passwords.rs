@@ -224,7 +224,7 @@ mod tests {
         drop(passwords.places.acquire_many(all).await.unwrap());
     }
 
-    /// OWASP ASVS 5.0 appendix C.
+    /// Security bar 5: argon2id, 19 MiB, 2 passes, or more.
     #[tokio::test]
     async fn a_hash_names_its_cost_and_one_of_another_cost_is_outdated() {
         let world = World::new(prognet_actors::services).await;

@@ -8,7 +8,7 @@ use actix_web::{
     http::header::{HeaderMap, USER_AGENT},
 };
 
-use crate::{Edge, throttle::Network};
+use crate::{Edge, request, throttle::Network};
 
 const FORWARDED_FOR: &str = "X-Forwarded-For";
 
@@ -56,10 +56,14 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
 /// Who is at the other end.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
+    /// Their address.
+    pub(crate) address: IpAddr,
     /// The network they are in.
     pub(crate) network: Network,
     /// What they use, if it says so.
     pub(crate) device: Option<String>,
+    /// The trace of their request.
+    pub(crate) trace: u128,
 }
 
 impl Peer {
@@ -69,9 +73,12 @@ impl Peer {
         // Connections of this server have a peer; without one nobody is told apart.
         let peer = peer.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED));
         let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let address = client(peer, request.headers(), &edge.settings.proxies);
         Self {
-            network: client(peer, request.headers(), &edge.settings.proxies).into(),
+            address,
+            network: address.into(),
             device: agent.and_then(device),
+            trace: request::trace(request),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     pages,
     peer::Peer,
     problem::Problem,
+    record,
 };
 
 /// The trace a request belongs to: its id in answers, logs, commands and events.
@@ -87,6 +88,9 @@ pub(crate) async fn attend(
         Err(error) => error.as_response_error().status_code(),
     };
     span.record("http.status", status.as_u16());
+    if let Ok(response) = &outcome {
+        span.in_scope(|| record::answered(&edge, response.request(), &method, route, status));
+    }
     tracing::debug!(parent: &span, elapsed_us = watch.elapsed().as_micros(), "answered");
     edge.traffic.answered(&method, route, status, watch.elapsed());
     outcome

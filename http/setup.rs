@@ -70,6 +70,7 @@ mod tests {
 
     use super::*;
 
+    /// Security bar 6: the setup link is good once, for 15 minutes.
     #[tokio::test]
     async fn a_link_ends_with_its_time_with_its_use_and_with_the_next_one() {
         let (world, link) = (World::new(prognet_actors::services).await, SetupLink::default());

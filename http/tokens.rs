@@ -24,6 +24,9 @@ pub(crate) struct Claims {
     jti: String,
     iat: i64,
     exp: i64,
+    /// Never said here; whoever says it means it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
     /// The account.
     pub(crate) sub: AccountId,
     /// The session.
@@ -53,6 +56,7 @@ pub(crate) fn claims(edge: &Edge, sub: AccountId, sid: SessionId, tenant: Option
         jti: format!("{:032x}", edge.node.clock().fresh_id()),
         iat: now.as_millis() / 1000,
         exp: now.after(edge.settings.auth.access_lasts).as_millis() / 1000,
+        nbf: None,
         sub,
         sid,
         tid: tenant.map(|(id, _)| id),
@@ -91,7 +95,8 @@ pub(crate) fn verified(edge: &Edge, token: &str) -> Option<Claims> {
     // Judged below, on the clock that everything here runs on.
     rules.validate_exp = false;
     let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules).ok()?.claims;
-    (now < claims.until()).then_some(claims)
+    let has_begun = claims.nbf.is_none_or(|begin| now.as_millis() >= begin.saturating_mul(1000));
+    (has_begun && now < claims.until()).then_some(claims)
 }
 
 /// Where a refresh token belongs.

@@ -1,5 +1,6 @@
 //! Commands that ask a running node, over the same SDK everybody else has.
 
+mod accounts;
 mod credentials;
 mod events;
 mod invitations;
@@ -15,7 +16,7 @@ use std::{
 use clap::{Args, Subcommand};
 use prognet_sdk::{
     Problem,
-    client::{Client, Error},
+    client::{Client, Error, Page},
 };
 use serde::Serialize;
 
@@ -48,6 +49,9 @@ pub(crate) enum Command {
     /// Asks people into a tenant by mail, lists and revokes that, and accepts.
     #[command(subcommand)]
     Invitations(invitations::Command),
+    /// Finds accounts, keeps people out and lets them in again: for platform admins.
+    #[command(subcommand)]
+    Accounts(accounts::Command),
     /// Follows what happens, or reads it back.
     #[command(subcommand)]
     Events(events::Command),
@@ -75,6 +79,11 @@ impl Options {
             Some(token) => Ok(client.with_token(token)),
             None => Ok(client.keeping(Box::new(Credentials::of(&self.url)?))?),
         }
+    }
+
+    /// Says that it is done, where the API has no more to say.
+    fn done(&self, said: &str) -> anyhow::Result<()> {
+        self.print(&serde_json::json!({}), |_| format!("{said}\n"))
     }
 
     /// Prints an answer in the way that is wanted.
@@ -115,6 +124,7 @@ async fn ask(command: Command) -> anyhow::Result<()> {
         Command::Tenants(command) => command.run().await,
         Command::Members(command) => command.run().await,
         Command::Invitations(command) => command.run().await,
+        Command::Accounts(command) => command.run().await,
         Command::Events(command) => command.run().await,
     }
 }
@@ -179,6 +189,39 @@ fn typed(prompt: &str) -> anyhow::Result<String> {
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Which part of a list.
+#[derive(Debug, Args)]
+pub(crate) struct Part {
+    /// Items on a page.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// The cursor to read on from: `next` of the page before.
+    #[arg(long)]
+    after: Option<String>,
+}
+
+impl Part {
+    fn page(self) -> Page {
+        Page { after: self.after, limit: self.limit }
+    }
+}
+
+/// A line an item, and how to read on.
+fn listed<T>(items: &[T], next: Option<&str>, line: impl Fn(&T) -> String) -> String {
+    let more = next.map(|next| format!("more: --after {next}\n"));
+    items.iter().map(line).chain(more).collect()
+}
+
+/// A tenant.
+#[derive(Debug, Args)]
+pub(crate) struct OfTenant {
+    /// The tenant, `ten_...`.
+    #[arg(value_parser = tenant_id)]
+    tenant: String,
+    #[command(flatten)]
+    options: Options,
 }
 
 /// A tenant's id, as far as its shape goes.

@@ -1,5 +1,6 @@
 //! What tests stand on: decisions without a runtime, and a node in memory that fails and dies as it is told.
 
+mod crashes;
 mod decisions;
 mod golden;
 mod journal;
@@ -9,6 +10,7 @@ mod world;
 
 use crate::Timestamp;
 
+pub use crashes::over_crashes;
 pub use decisions::{Given, Then, When, given};
 pub use golden::holds_to_golden;
 pub use memory::{Fault, Memory};

@@ -25,6 +25,7 @@ fn tokens(reply: Reply) -> Tokens {
     serde_json::from_value(reply.ok()).unwrap()
 }
 
+/// Security bar 6: no account by default, and one use.
 #[tokio::test]
 async fn the_setup_link_makes_one_admin_and_is_used_up() {
     let data = tempfile::tempdir().unwrap();
@@ -138,7 +139,7 @@ async fn an_access_token_is_checked_by_the_published_keys() {
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 600);
 }
 
-/// What OWASP ASVS 9.1 and 9.2 ask, and RFC 8725.
+/// Security bar 33: also what RFC 8725 warns of.
 #[tokio::test]
 async fn forged_tokens_of_every_kind_are_refused() {
     use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -173,6 +174,7 @@ async fn forged_tokens_of_every_kind_are_refused() {
     with(&node, Method::GET, "/v1/me", &other.tokens().access_token).await.problem(401, "auth/token");
 }
 
+/// Security bar 34: its time.
 #[tokio::test]
 async fn an_access_token_ends_with_its_time() {
     let data = tempfile::tempdir().unwrap();
@@ -185,6 +187,7 @@ async fn an_access_token_ends_with_its_time() {
     assert_eq!(again.session, node.tokens().session);
 }
 
+/// Security bar 31: at once.
 #[tokio::test]
 async fn fifty_refreshes_with_one_token_have_one_successor_and_log_nobody_out() {
     let data = tempfile::tempdir().unwrap();
@@ -200,6 +203,7 @@ async fn fifty_refreshes_with_one_token_have_one_successor_and_log_nobody_out() 
     assert_eq!(refresh(&node, &successor).await.status, 200);
 }
 
+/// Security bar 31: late.
 #[tokio::test]
 async fn a_refresh_token_that_comes_back_after_its_grace_ends_the_session() {
     let data = tempfile::tempdir().unwrap();
@@ -229,6 +233,7 @@ async fn forged_refresh_tokens_are_refused() {
     assert_eq!(refresh(&node, &good).await.status, 200);
 }
 
+/// Security bar 21: signing out.
 #[tokio::test]
 async fn signing_out_ends_the_tokens_with_the_next_request() {
     let data = tempfile::tempdir().unwrap();
@@ -302,6 +307,7 @@ async fn each_unknown_address_asks_for_an_account_of_its_own() {
 }
 
 /// A token carries exactly one tenant, and opens nothing else.
+/// Security bar 35: it says so by saying that nothing is there.
 #[tokio::test]
 async fn a_token_for_a_tenant_opens_that_tenant_alone() {
     let data = tempfile::tempdir().unwrap();
@@ -329,6 +335,7 @@ async fn a_token_for_a_tenant_opens_that_tenant_alone() {
     sign_in(&node, foreign).await.problem(404, "tenant/unknown");
 }
 
+/// Security bar 21: a suspended tenant.
 #[tokio::test]
 async fn a_suspended_tenant_refuses_its_tokens_and_says_why() {
     let data = tempfile::tempdir().unwrap();

@@ -133,6 +133,34 @@ async fn an_admin_is_made_signs_in_runs_tenants_and_signs_out() {
 }
 
 #[tokio::test]
+async fn a_platform_admin_looks_after_people() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let shell = Shell::signed_in(&node);
+    let bob = node.person("bob").await;
+    let accounts = |command: &str, of: &str| shell.run(&["accounts", command, of, "-o", "json"]).json();
+
+    let found = accounts("find", "BOB@example.org");
+    assert_eq!((&found["data"][0]["id"], &found["data"][0]["name"]), (&json!(bob.account), &json!("bob")));
+    assert_eq!(accounts("find", "nobody@example.org")["data"], json!([]));
+    assert_eq!(accounts("disable", &bob.account)["status"], "disabled");
+    bob.get("/v1/me").await.problem(401, "session/ended");
+    assert_eq!(accounts("enable", &bob.account)["status"], "active");
+    let bob = node.known("bob@example.org").await;
+    let said = shell.run(&["accounts", "end-sessions", &bob.account]).ok();
+    assert!(said.contains("are over"), "{said}");
+    bob.get("/v1/me").await.problem(401, "session/ended");
+    let shown = shell.run(&["accounts", "get", &bob.account]).ok();
+    assert!(shown.contains("bob@example.org") && shown.contains("active"), "{shown}");
+
+    shell.run(&["accounts", "get", "bob"]).failed(2, &["begins with `acc_`"]);
+    let nobodys = format!("acc_{}", "0".repeat(26));
+    shell.run(&["accounts", "disable", &nobodys]).failed(1, &["(404)", "/problems/account/unknown"]);
+    let own = node.tokens().account.clone();
+    shell.run(&["accounts", "disable", &own]).failed(1, &["(409)", "/problems/account/runs-platform"]);
+}
+
+#[tokio::test]
 async fn json_is_what_the_api_gives_and_all_pages_come_one_a_line() {
     let data = tempfile::tempdir().unwrap();
     let node = Node::start(data.path());

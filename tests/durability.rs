@@ -295,7 +295,7 @@ async fn every_projection_has_the_same_digest_after_it_was_rebuilt_from_nothing(
 const OUTWARD: [&str; 3] = ["eraser", "mail", "ties"];
 
 /// The readers of a node, once each has seen everything.
-async fn readers_caught_up(node: &Node) -> Vec<String> {
+pub(crate) async fn readers_caught_up(node: &Node) -> Vec<String> {
     for _ in 0..600 {
         let (_, numbers) = node.managed("/metrics").await;
         let lines =

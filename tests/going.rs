@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 
 use crate::{
     guesses::{post, sign_in, sign_up, tokens},
-    harness::{ADMIN, Node},
+    harness::{ADMIN, Node, reply},
     people::{PASSWORD, mails, person, token_in, with},
 };
 
 const OLD: &str = "grace@example.org";
 const NEW: &str = "hopper@example.org";
 
+/// Security bar 17: both are told, and the old one takes it back.
 #[tokio::test]
 async fn an_address_is_changed_from_the_new_one_and_taken_back_from_the_old_one() {
     let data = tempfile::tempdir().unwrap();
@@ -47,6 +48,30 @@ async fn an_address_is_changed_from_the_new_one_and_taken_back_from_the_old_one(
     post(&node, "/v1/accounts/undo-email", json!({ "token": undo })).await.problem(403, "account/link");
 }
 
+/// Whoever did not hear that their change was begun asks again, and begins no other.
+#[tokio::test]
+async fn a_retried_change_of_address_is_one_change() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let session = person(&node, OLD).await;
+    let change = async |email: &str| {
+        let request = node.stranger(Method::POST, "/v1/me/email").bearer_auth(&session.access_token);
+        let body = json!({ "password": PASSWORD, "email": email });
+        reply(request.header("Idempotency-Key", "k1").json(&body)).await.unwrap()
+    };
+
+    for _ in 0..3 {
+        assert_eq!(change(NEW).await.status, StatusCode::ACCEPTED);
+        mails(&node, NEW, 1).await;
+    }
+
+    change("third@example.org").await.problem(422, "request/key-reused");
+    assert_eq!((mails(&node, NEW, 1).await.len(), mails(&node, OLD, 2).await.len()), (1, 2));
+    let confirm = json!({ "token": token_in(&mails(&node, NEW, 1).await[0]).unwrap() });
+    let confirmed = post(&node, "/v1/accounts/confirm-email", confirm).await;
+    assert_eq!(confirmed.status, StatusCode::NO_CONTENT, "the first link is as good as before");
+}
+
 #[tokio::test]
 async fn an_address_that_is_somebody_elses_is_asked_for_in_vain_and_nobody_is_told_but_them() {
     let data = tempfile::tempdir().unwrap();
@@ -61,6 +86,7 @@ async fn an_address_that_is_somebody_elses_is_asked_for_in_vain_and_nobody_is_to
     assert_eq!(sign_in(&node, ADMIN.0, ADMIN.1).await.status, 201);
 }
 
+/// Security bar 21: deleting.
 #[tokio::test]
 async fn a_person_who_deletes_their_account_may_stay_for_a_while() {
     let data = tempfile::tempdir().unwrap();
@@ -94,7 +120,7 @@ async fn a_person_who_deletes_their_account_may_stay_for_a_while() {
 }
 
 /// Whether a text is anywhere in the files below a directory.
-fn is_in(directory: &Path, text: &str) -> bool {
+pub(crate) fn is_in(directory: &Path, text: &str) -> bool {
     fs::read_dir(directory).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         if path.is_dir() {
@@ -105,6 +131,7 @@ fn is_in(directory: &Path, text: &str) -> bool {
     })
 }
 
+/// Security bar 50: of a person.
 #[tokio::test]
 async fn nothing_of_an_erased_person_is_in_any_file_and_their_address_is_free() {
     let data = tempfile::tempdir().unwrap();
@@ -174,6 +201,7 @@ fn prognet(arguments: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// Security bar 50: not from a backup either.
 #[tokio::test]
 async fn an_old_backup_under_the_current_keyring_brings_no_erased_person_back() {
     let place = tempfile::tempdir().unwrap();
@@ -199,6 +227,7 @@ async fn an_old_backup_under_the_current_keyring_brings_no_erased_person_back() 
     assert_ne!(again.account, session.account);
 }
 
+/// Security bar 21: disabling, and anybody's sessions.
 #[tokio::test]
 async fn a_platform_admin_finds_a_person_keeps_them_out_and_sees_what_they_did() {
     let data = tempfile::tempdir().unwrap();

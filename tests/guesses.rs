@@ -22,7 +22,8 @@ pub(crate) fn tokens(reply: Reply) -> Tokens {
     serde_json::from_value(reply.ok()).unwrap()
 }
 
-/// OWASP ASVS 6.2: length and how soon it is guessed count, nothing else.
+/// Security bar 1: length and how soon it is guessed count, nothing else.
+/// Security bar 2: and how soon it is guessed depends on whose it is.
 #[tokio::test]
 async fn a_password_that_is_short_common_or_about_the_person_is_refused_by_field() {
     let data = tempfile::tempdir().unwrap();
@@ -38,7 +39,7 @@ async fn a_password_that_is_short_common_or_about_the_person_is_refused_by_field
     assert_eq!(sign_up(&loose, "hopper@example.org", "x7$Kq2w!z").await.status, StatusCode::ACCEPTED);
 }
 
-/// OWASP ASVS 6.3.1: who guesses is slowed down, and nobody is locked out by strangers.
+/// Security bar 9: who guesses is slowed down, and nobody is locked out by strangers.
 #[tokio::test]
 async fn ten_wrong_passwords_are_slowed_down_and_a_known_device_still_gets_in() {
     let data = tempfile::tempdir().unwrap();
@@ -65,6 +66,8 @@ async fn ten_wrong_passwords_are_slowed_down_and_a_known_device_still_gets_in() 
     post(&node, "/v1/sessions", forged).await.problem(429, "session/slow-down");
 }
 
+/// Security bar 10: many accounts, one network.
+/// Security bar 47: and it is the network of the client, not of what it says.
 #[tokio::test]
 async fn one_guess_at_each_of_many_accounts_trips_their_network_and_only_trusted_proxies_name_another() {
     let few = ("PROGNET_AUTH_GUESSES_PER_NETWORK", "20");
@@ -91,7 +94,7 @@ async fn one_guess_at_each_of_many_accounts_trips_their_network_and_only_trusted
     guess(&node, 21, "192.0.2.2").await.problem(401, "session/credentials");
 }
 
-/// OWASP ASVS 5.0 appendix C: a hash of another cost is replaced when its person signs in.
+/// Security bar 5: a hash of another cost is replaced when its person signs in.
 #[tokio::test]
 async fn a_hash_of_an_older_cost_is_renewed_at_the_next_sign_in() {
     let data = tempfile::tempdir().unwrap();

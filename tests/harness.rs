@@ -1,5 +1,6 @@
 //! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
+mod driven;
 mod people;
 
 use std::{
@@ -13,6 +14,7 @@ use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
+pub(crate) use driven::Driven;
 pub(crate) use people::{PASSWORD, Person};
 
 /// A running node; killed when dropped.
@@ -307,7 +309,12 @@ fn aside<T: Send>(work: impl Future<Output = T> + Send) -> T {
 
 /// Looks again until it is so.
 pub(crate) async fn until(is_so: impl Fn() -> bool) {
-    for _ in 0..600 {
+    until_in(Duration::from_secs(12), is_so).await;
+}
+
+/// The same, of what takes its time.
+pub(crate) async fn until_in(patience: Duration, is_so: impl Fn() -> bool) {
+    for _ in 0..patience.as_millis() / 20 {
         if is_so() {
             return;
         }

@@ -2,7 +2,7 @@
 //!
 //! The server is aiosmtpd, told by the recipient's address what to do; signatures are judged by dkimpy.
 
-mod counterpart;
+pub(crate) mod counterpart;
 
 use std::{cell::RefCell, path::Path, sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ const ACCOUNT: AccountId = AccountId::new(7);
 
 /// How a world's mails leave.
 #[derive(Clone)]
-enum Way {
+pub(crate) enum Way {
     Server(smtp::Settings, Option<(String, String)>),
     Inbox(DevInbox),
 }
@@ -46,7 +46,7 @@ thread_local! {
     static WAY: RefCell<Option<Way>> = const { RefCell::new(None) };
 }
 
-fn services() -> Vec<Service> {
+pub(crate) fn services() -> Vec<Service> {
     let way = WAY.with_borrow(Clone::clone).unwrap();
     let sender = Sender {
         from: Email::parse("no-reply@example.org").unwrap(),
@@ -64,15 +64,24 @@ fn services() -> Vec<Service> {
     prognet_actors::services_delivering(delivery)
 }
 
-async fn world(way: Way) -> World {
+/// Mails of nodes that this thread starts from now on leave so.
+pub(crate) fn leave_by(way: Way) {
     WAY.set(Some(way));
+}
+
+async fn world(way: Way) -> World {
+    leave_by(way);
     World::new(services).await
 }
 
 fn plain(server: &Server) -> smtp::Settings {
+    at(server.port())
+}
+
+fn at(port: u16) -> smtp::Settings {
     smtp::Settings {
         host: "127.0.0.1".to_owned(),
-        port: server.port(),
+        port,
         security: Security::None,
         login: None,
         trusted: None,
@@ -137,8 +146,10 @@ async fn whatever_a_server_answers_no_mail_is_lost_and_none_comes_twice() {
         "ok-a@example.org",
         "421-a@example.org",
         "451-a@example.org",
+        "451data-a@example.org",
         "drop-a@example.org",
         "550-a@example.org",
+        "550data-a@example.org",
     ];
 
     for to in all {
@@ -149,20 +160,22 @@ async fn whatever_a_server_answers_no_mail_is_lost_and_none_comes_twice() {
     world.clock.advance(PAUSE);
     until_all(&world, &all, &[Stage::Delivered, Stage::GivenUp]).await;
 
-    let refused = view(&world, all[4]).await;
-    assert_eq!((refused.stage, refused.attempts), (Stage::GivenUp, 1));
-    let why = refused.trouble.unwrap();
-    assert!(why.contains("550") && why.contains("is nobody here") && !why.contains("@example.org"), "{why}");
-    for to in &all[1..4] {
+    for (to, said) in [(all[5], "is nobody here"), (all[6], "nobody wants that")] {
+        let refused = view(&world, to).await;
+        assert_eq!((refused.stage, refused.attempts), (Stage::GivenUp, 1), "{to}");
+        let why = refused.trouble.unwrap();
+        assert!(why.contains("550") && why.contains(said) && !why.contains("@example.org"), "{why}");
+    }
+    for to in &all[1..5] {
         assert_eq!(
             (view(&world, to).await.stage, view(&world, to).await.attempts),
             (Stage::Delivered, 2),
             "{to}"
         );
     }
-    // Only the one whose answer was lost came twice, and shows it.
-    for to in &all[..4] {
-        let times = if to.starts_with("drop") { 2 } else { 1 };
+    // Only what was not taken, or whose answer was lost, came twice, and shows it.
+    for to in &all[..5] {
+        let times = if to.starts_with("drop") || to.starts_with("451data") { 2 } else { 1 };
         let copies = server.heard_of(to, times).await;
         assert_eq!(copies.len(), times, "{copies:?}");
         assert!(copies.iter().all(|mail| mail["message_id"] == copies[0]["message_id"]));
@@ -171,7 +184,7 @@ async fn whatever_a_server_answers_no_mail_is_lost_and_none_comes_twice() {
             "{copies:?}"
         );
     }
-    assert_eq!(server.heard().len(), 5);
+    assert_eq!(server.heard().len(), 8, "and once the one that nobody wants");
 }
 
 #[tokio::test]
@@ -189,6 +202,56 @@ async fn a_server_that_stalls_some_mails_delays_no_other() {
 
     for to in stalled {
         assert_eq!(view(&world, &to).await.stage, Stage::Trying);
+    }
+}
+
+#[tokio::test]
+async fn mails_that_a_server_does_not_take_delay_no_other() {
+    let server = Server::start(Certificate::None);
+    let fates = ["421", "451", "451data", "drop", "550"];
+    let troubled: Vec<_> =
+        (0..25).map(|number| format!("{}-{number}@example.org", fates[number % 5])).collect();
+    let others: Vec<_> = (0..10).map(|number| format!("ok-{number}@example.org")).collect();
+    let world = world(Way::Server(plain(&server), None)).await;
+
+    for to in troubled.iter().chain(&others) {
+        send(&world, to).await;
+    }
+
+    let others: Vec<_> = others.iter().map(String::as_str).collect();
+    until_all(&world, &others, &[Stage::Delivered]).await;
+    for to in others {
+        assert_eq!(view(&world, to).await.attempts, 1);
+    }
+    world.clock.advance(PAUSE);
+    let troubled: Vec<_> = troubled.iter().map(String::as_str).collect();
+    until_all(&world, &troubled, &[Stage::Delivered, Stage::GivenUp]).await;
+}
+
+/// Nobody there, or somebody who says nothing: it is tried for a day, and then the reason stands there.
+#[tokio::test]
+async fn a_server_that_is_not_there_is_tried_for_a_day_and_then_it_is_said_why() {
+    const TO: &str = "ok-a@example.org";
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ports = [silent.local_addr().unwrap().port(), gone.local_addr().unwrap().port()];
+    drop(gone);
+    for port in ports {
+        let settings = smtp::Settings { timeout: Duration::from_millis(200), ..at(port) };
+        let world = world(Way::Server(settings, None)).await;
+        send(&world, TO).await;
+        let mut attempts = 0;
+        while view(&world, TO).await.stage != Stage::GivenUp {
+            let is_over = || async {
+                let View { stage, attempts: now, .. } = view(&world, TO).await;
+                stage == Stage::GivenUp || (stage == Stage::Waiting && now > attempts)
+            };
+            world.until(Duration::ZERO, is_over).await;
+            attempts = view(&world, TO).await.attempts;
+            world.clock.advance(Duration::from_secs(3600));
+        }
+        assert!((20..=40).contains(&attempts), "{attempts} attempts");
+        assert!(view(&world, TO).await.trouble.is_some_and(|why| !why.is_empty()));
     }
 }
 

@@ -163,7 +163,7 @@ async fn a_person_signs_in_looks_around_and_signs_out() {
     assert_eq!(browser.get("/account").await.leads_to(), "/signin?return_to=%2Faccount");
 }
 
-/// Line 19 of the security bar: a new session at sign-in, and the one before is dead.
+/// Security bar 19: a new session at sign-in, and the one before is dead.
 #[tokio::test]
 async fn signing_in_again_is_a_new_session_and_ends_the_one_before() {
     let data = tempfile::tempdir().unwrap();
@@ -182,7 +182,7 @@ async fn signing_in_again_is_a_new_session_and_ends_the_one_before() {
     assert_eq!(browser.get("/account").await.status, 303);
 }
 
-/// Line 22: cookies are out of reach of scripts, other hosts and plain connections.
+/// Security bar 22: cookies are out of reach of scripts, other hosts and plain connections.
 #[tokio::test]
 async fn cookies_are_locked_up_over_https() {
     let data = tempfile::tempdir().unwrap();
@@ -204,7 +204,7 @@ async fn cookies_are_locked_up_over_https() {
     assert_eq!(entered.header("strict-transport-security"), "max-age=63072000");
 }
 
-/// Line 23: no other site changes anything in a browser's name, nor signs it in as somebody else.
+/// Security bar 23: no other site changes anything in a browser's name, nor signs it in as somebody else.
 #[tokio::test]
 async fn a_forged_form_changes_nothing() {
     let data = tempfile::tempdir().unwrap();
@@ -247,7 +247,7 @@ async fn a_forged_form_changes_nothing() {
     assert_eq!(browser.send(own).await.leads_to(), "/signin");
 }
 
-/// Line 26: a link to the page of signing in leads nobody to another site.
+/// Security bar 26: a link to the page of signing in leads nobody to another site.
 #[tokio::test]
 async fn signing_in_leads_back_to_own_pages_alone() {
     let data = tempfile::tempdir().unwrap();
@@ -265,7 +265,7 @@ async fn signing_in_leads_back_to_own_pages_alone() {
     }
 }
 
-/// Line 24: every page is one that nobody frames, sniffs, keeps or puts script into.
+/// Security bar 24: every page is one that nobody frames, sniffs, keeps or puts script into.
 #[tokio::test]
 async fn every_page_is_hardened() {
     let data = tempfile::tempdir().unwrap();
@@ -313,7 +313,7 @@ async fn a_cookie_is_no_token() {
     assert_eq!(browser.send(bearer).await.status, 401);
 }
 
-/// Line 20: a session nobody uses ends on the server, whatever the cookie says; one that is looked at goes on.
+/// Security bar 20: a session nobody uses ends on the server, whatever the cookie says; one that is looked at goes on.
 #[tokio::test]
 async fn an_idle_session_ends_and_a_used_one_goes_on() {
     let data = tempfile::tempdir().unwrap();

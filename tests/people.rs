@@ -68,7 +68,7 @@ async fn a_person_signs_up_shows_that_the_address_is_theirs_and_signs_in() {
     post(&node, "/v1/accounts/reset", reset).await.problem(403, "account/link");
 }
 
-/// OWASP ASVS 6.3.8: nobody is told by a sign-up or a forgotten password whether an address has an account.
+/// Security bar 8: nobody is told by a sign-up or a forgotten password whether an address has an account.
 #[tokio::test]
 async fn an_address_with_an_account_and_one_without_are_one_answer_and_one_mail_tells_its_person() {
     let data = tempfile::tempdir().unwrap();
@@ -181,7 +181,7 @@ async fn an_address_nobody_vouches_for_is_free_again_after_its_time_even_over_a_
     mails(&node, "grace@example.org", 1).await;
 }
 
-/// OWASP ASVS 6.2.3, 6.3.7 and 7.4.3.
+/// Security bar 3: a reset, which is mailed, too.
 #[tokio::test]
 async fn a_forgotten_password_is_reset_once_by_mail_and_all_sessions_end() {
     let data = tempfile::tempdir().unwrap();
@@ -208,6 +208,7 @@ async fn a_forgotten_password_is_reset_once_by_mail_and_all_sessions_end() {
     assert_eq!(token_in(&told[2]), None, "a mail says that it was changed");
 }
 
+/// Security bar 3: a change.
 #[tokio::test]
 async fn a_password_is_changed_with_the_one_before_and_the_other_sessions_end_on_request() {
     let data = tempfile::tempdir().unwrap();
@@ -235,6 +236,7 @@ async fn a_password_is_changed_with_the_one_before_and_the_other_sessions_end_on
     mails(&node, "grace@example.org", 3).await;
 }
 
+/// Security bar 21: one's own sessions.
 #[tokio::test]
 async fn a_person_sees_their_sessions_with_device_and_time_and_ends_the_others() {
     let data = tempfile::tempdir().unwrap();

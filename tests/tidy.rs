@@ -1,5 +1,7 @@
 //! The repository keeps its own rules.
 
+mod security_bar;
+
 use std::{
     fs,
     path::{Path, PathBuf},

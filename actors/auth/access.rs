@@ -271,7 +271,7 @@ mod tests {
         assert!(Role::ALL.into_iter().all(|role| is_allowed(role, Right::Leave)));
     }
 
-    /// Identity checklist, line 43.
+    /// Security bar 43: nobody grants what they lack.
     #[test]
     fn nobody_grants_what_they_lack() {
         let is_over =

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::link::{LinkKey, Purpose},
-    values::Colour,
+    values::{Colour, is_unseen},
 };
 
 /// A mail in its words.
@@ -222,20 +222,13 @@ const JOINER: char = '\u{2060}';
 /// A text that somebody chose, as it may stand in a sentence.
 fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
-    for character in text.chars().filter(|character| !is_misleading(*character)).take(SHOWN_MAX) {
+    for character in text.chars().filter(|character| !is_unseen(*character)).take(SHOWN_MAX) {
         shown.push(character);
         if matches!(character, '.' | ':' | '/') {
             shown.push(JOINER);
         }
     }
     shown
-}
-
-/// Characters that end a line, or turn the text around them (Unicode TR36 s. 3.1): no name needs them.
-const fn is_misleading(character: char) -> bool {
-    matches!(character,
-        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}'
-        | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A moment to the minute, the same in every language.

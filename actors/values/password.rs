@@ -101,7 +101,7 @@ mod tests {
         Rules::default().check(text, &["grace.hopper@navy.example", "Grace Hopper"]).map(drop)
     }
 
-    /// OWASP ASVS 6.2.1, 6.2.5, 6.2.8 and 6.2.9: length alone, every character as it was typed.
+    /// Security bar 1: length alone counts, and every character stays as it was typed.
     #[test]
     fn twelve_to_128_characters_of_any_kind_are_a_password_and_kept_exactly() {
         for good in [
@@ -120,7 +120,7 @@ mod tests {
         assert!(Rules { shortest: 1 }.check("x7$Kq2w!z", &[]).is_ok());
     }
 
-    /// OWASP ASVS 6.2.4, 6.2.11 and 6.2.12.
+    /// Security bar 2: what is common or patterned is refused.
     #[test]
     fn what_is_tried_first_is_no_password() {
         for bad in
@@ -130,6 +130,7 @@ mod tests {
         }
     }
 
+    /// Security bar 2: so is what says who somebody is.
     #[test]
     fn what_is_known_about_the_person_or_the_product_is_no_password() {
         for bad in

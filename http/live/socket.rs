@@ -26,7 +26,7 @@ use prognet_supervisor::{Frame, Position, Timestamp, Topic};
 use tokio::sync::oneshot;
 
 use super::{LOOK_EVERY, Standing, begin, cursor_at, may_watch, stands, topic, view};
-use crate::{Edge, gate::Admitted, problem::Problem, v1::Problems};
+use crate::{Edge, gate::Admitted, peer::Peer, problem::Problem, record, v1::Problems};
 
 /// A socket that has not proven anybody by then is closed.
 const PROOF_WITHIN: Duration = Duration::from_secs(5);
@@ -64,6 +64,7 @@ pub(crate) async fn open(
     body: Payload,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
+    let peer = Peer::of(&request, &edge);
     let upgrade = actix_ws::handle(&request, body);
     let (answer, session, messages) = upgrade.map_err(|error| Problem::field("Upgrade", error))?;
     let messages = messages
@@ -75,6 +76,7 @@ pub(crate) async fn open(
         let heard_at = edge.node.clock().now();
         Socket {
             edge,
+            peer,
             session: Some(session),
             admitted: None,
             standing: None,
@@ -88,6 +90,7 @@ pub(crate) async fn open(
 
 struct Socket {
     edge: Data<Edge>,
+    peer: Peer,
     session: Option<Session>,
     admitted: Option<Admitted>,
     standing: Option<Standing>,
@@ -216,6 +219,7 @@ impl Socket {
                 socket.send(&LiveFrame::Refused { problem: problem.wire() }, context);
             }
             Err(problem) => {
+                record::on_stream(&socket.peer, None, &problem);
                 let why = if socket.admitted.is_none() { Closing::Unproven } else { reason_of(&problem) };
                 socket.close(why, problem.said(), context);
             }
@@ -240,7 +244,9 @@ impl Socket {
         let topic = if is_full {
             Err(Problem::field("topic", format!("at most {TOPICS_MAX} topics a socket")))
         } else {
-            topic(&name, &admitted.principal)
+            topic(&name, &admitted.principal).inspect_err(|problem| {
+                record::on_stream(&self.peer, Some(&admitted.principal), problem);
+            })
         };
         let edge = self.edge.clone();
         let beginning = async move {

@@ -144,12 +144,12 @@ pub(crate) async fn change_email(caller: Caller, Json(body): Json<WantedEmail>, 
         person: view.recipient(),
         old_reservation: reservation(&view.email),
         new_reservation: reservation(&new),
-        link: edge.node.clock().fresh_id(),
+        // A retry is the same plan, and begins nothing.
+        link: scope.created_id(&edge),
         new: new.clone(),
     };
     let start = change_email::Command::Start(plan);
-    let asking = Asking { key: None, ..*scope.asking() };
-    edge.node.ask(&asking, ChangeEmail::at(caller.account()), start).await?;
+    edge.node.ask(scope.asking(), ChangeEmail::at(caller.account()), start).await?;
     Ok(HttpResponse::Accepted().json(Accepted { email: new.to_string() }))
 }
 

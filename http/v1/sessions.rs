@@ -27,6 +27,7 @@ use crate::{
     peer::Peer,
     place::tenant_for,
     problem::{Problem, invalid},
+    record,
     throttle::Wait,
     tokens::{self, Device, Refreshing},
 };
@@ -60,9 +61,14 @@ pub(crate) async fn open(stranger: &Stranger, wanted: SignIn, edge: &Edge) -> Re
     let asking = stranger.asking();
     let proven = proven(&email, password, device, stranger.peer(), asking, edge).await?;
     let Proven { account, epoch, .. } = proven;
-    may_sign_in(proven.status)?;
     let asking = Asking { asker: account.number(), ..*asking };
-    let tenant = tenant_for(account, tenant.as_deref(), &asking, edge).await?;
+    let wanted = tenant.as_deref();
+    let tenant = match may_sign_in(proven.status) {
+        Ok(()) => tenant_for(account, wanted, &asking, edge).await,
+        Err(problem) => Err(problem),
+    };
+    let kept_out = |problem: &Problem| record::kept_out(stranger.peer(), account, wanted, problem.code());
+    let tenant = tenant.inspect_err(kept_out)?;
     let id = SessionId::new(stranger.created_id(edge));
     let auth = &edge.settings.auth;
     let terms = Terms { lasts: auth.refresh_lasts, idle: auth.refresh_idle, grace: auth.refresh_grace };
@@ -74,6 +80,7 @@ pub(crate) async fn open(stranger: &Stranger, wanted: SignIn, edge: &Edge) -> Re
     let view = edge.node.read(&asking, Session::at(account, id)).await?;
     let view = view.filter(|view| view.ended.is_none()).ok_or_else(Problem::session_ended)?;
     let first = Refreshing { account, session: id, generation: view.generation };
+    record::signed_in(stranger.peer(), account, tenant_id, id);
     let known = device.filter(|device| device.of(account).is_some());
     let device = known.unwrap_or_else(|| Device::fresh(account, &edge.node));
     Ok(Opened { first, tenant, device })
@@ -204,9 +211,14 @@ pub(crate) async fn guess(
 ) -> Result<Option<u64>, Problem> {
     let now = edge.node.clock().now();
     let guess = edge.throttle.guess(account.number(), peer.network, device, now);
-    let guess = guess.map_err(|Wait(wait)| Problem::slow_down(wait))?;
+    let guess = guess.map_err(|Wait(wait)| {
+        record::not_proven(peer, account, "too many guesses");
+        Problem::slow_down(wait)
+    })?;
     let tried = tried(account, password, asking, edge).await;
-    if !matches!(tried, Ok(None)) {
+    if matches!(tried, Ok(None)) {
+        record::not_proven(peer, account, "the password is wrong");
+    } else {
         guess.forgive();
     }
     tried

@@ -16,6 +16,7 @@ mod events;
 mod invitations;
 mod live;
 mod members;
+mod people;
 mod retry;
 mod session;
 mod sse;

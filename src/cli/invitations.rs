@@ -1,9 +1,9 @@
 //! Invitations to tenants.
 
 use clap::Subcommand;
-use prognet_sdk::{InvitationPage, InvitationView, InvitePerson, client::Page};
+use prognet_sdk::{InvitationPage, InvitationView, InvitePerson};
 
-use super::{Options, lines, tenant_id};
+use super::{OfTenant, Options, Part, lines, listed};
 
 /// What can be asked about invitations.
 #[derive(Debug, Subcommand)]
@@ -13,9 +13,8 @@ pub(crate) enum Command {
         after_help = "Example:\n  prognet invitations create ten_... --email grace@example.org --role member"
     )]
     Create {
-        /// The tenant, `ten_...`.
-        #[arg(value_parser = tenant_id)]
-        tenant: String,
+        #[command(flatten)]
+        of: OfTenant,
         /// The person's address.
         #[arg(long)]
         email: String,
@@ -25,32 +24,20 @@ pub(crate) enum Command {
         /// The language of the mail, `en` or `de`; without one it is yours.
         #[arg(long)]
         language: Option<String>,
-        #[command(flatten)]
-        options: Options,
     },
     /// Lists invitations that nobody has answered yet.
     List {
-        /// The tenant, `ten_...`.
-        #[arg(value_parser = tenant_id)]
-        tenant: String,
-        /// Invitations on a page.
-        #[arg(long)]
-        limit: Option<usize>,
-        /// The cursor to read on from: `next` of the page before.
-        #[arg(long)]
-        after: Option<String>,
         #[command(flatten)]
-        options: Options,
+        of: OfTenant,
+        #[command(flatten)]
+        part: Part,
     },
     /// Revokes an invitation: its link opens nothing any more.
     Revoke {
-        /// The tenant, `ten_...`.
-        #[arg(value_parser = tenant_id)]
-        tenant: String,
+        #[command(flatten)]
+        of: OfTenant,
         /// The invitation, `inv_...`.
         invitation: String,
-        #[command(flatten)]
-        options: Options,
     },
     /// Accepts an invitation for the account that is signed in.
     Accept {
@@ -64,18 +51,18 @@ pub(crate) enum Command {
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create { tenant, email, role, language, options } => {
+            Self::Create { of: OfTenant { tenant, options }, email, role, language } => {
                 let wanted = InvitePerson { email, role, language };
                 let invited = options.client()?.invite(&tenant, &wanted).await?;
                 options.print(&invited, text)
             }
-            Self::List { tenant, limit, after, options } => {
-                let page = options.client()?.invitations(&tenant, &Page { after, limit }).await?;
+            Self::List { of: OfTenant { tenant, options }, part } => {
+                let page = options.client()?.invitations(&tenant, &part.page()).await?;
                 options.print(&page, table)
             }
-            Self::Revoke { tenant, invitation, options } => {
+            Self::Revoke { of: OfTenant { tenant, options }, invitation } => {
                 options.client()?.revoke_invitation(&tenant, &invitation).await?;
-                options.print(&serde_json::json!({}), |_| format!("{invitation} is revoked\n"))
+                options.done(&format!("{invitation} is revoked"))
             }
             Self::Accept { token, options } => {
                 let own = options.client()?.accept_invitation(&token).await?;
@@ -86,10 +73,9 @@ impl Command {
 }
 
 fn table(page: &InvitationPage) -> String {
-    let line =
-        |one: &InvitationView| format!("{}  {:6}  {}  {}\n", one.id, one.role, one.expires_at, one.email);
-    let more = page.next.as_ref().map(|next| format!("more: --after {next}\n"));
-    page.data.iter().map(line).collect::<String>() + &more.unwrap_or_default()
+    listed(&page.data, page.next.as_deref(), |one| {
+        format!("{}  {:6}  {}  {}\n", one.id, one.role, one.expires_at, one.email)
+    })
 }
 
 fn text(invitation: &InvitationView) -> String {

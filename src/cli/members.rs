@@ -1,9 +1,9 @@
 //! Members of tenants, and the tenants one belongs to.
 
 use clap::{Args, Subcommand};
-use prognet_sdk::{MemberPage, MemberStatus, MemberView, OwnTenantPage, RoleList, client::Page};
+use prognet_sdk::{MemberPage, MemberStatus, MemberView, OwnTenantPage, RoleList};
 
-use super::{Options, lines, tenant_id};
+use super::{OfTenant, Options, Part, lines, listed};
 
 /// What can be asked about members.
 #[derive(Debug, Subcommand)]
@@ -11,26 +11,15 @@ pub(crate) enum Command {
     /// Lists who belongs to a tenant.
     #[command(after_help = "Example:\n  prognet members list ten_... --limit 10")]
     List {
-        /// The tenant, `ten_...`.
-        #[arg(value_parser = tenant_id)]
-        tenant: String,
-        /// Members on a page.
-        #[arg(long)]
-        limit: Option<usize>,
-        /// The cursor to read on from: `next` of the page before.
-        #[arg(long)]
-        after: Option<String>,
         #[command(flatten)]
-        options: Options,
+        of: OfTenant,
+        #[command(flatten)]
+        part: Part,
     },
     /// Lists the tenants one belongs to.
     Own {
-        /// Tenants on a page.
-        #[arg(long)]
-        limit: Option<usize>,
-        /// The cursor to read on from: `next` of the page before.
-        #[arg(long)]
-        after: Option<String>,
+        #[command(flatten)]
+        part: Part,
         #[command(flatten)]
         options: Options,
     },
@@ -51,76 +40,63 @@ pub(crate) enum Command {
     /// Removes a member; of one's own account: leaves the tenant.
     Remove(One),
     /// Lists the roles of a tenant, and what they allow.
-    Roles {
-        /// The tenant, `ten_...`.
-        #[arg(value_parser = tenant_id)]
-        tenant: String,
-        #[command(flatten)]
-        options: Options,
-    },
+    Roles(OfTenant),
     /// Defines what the tenant's own role, `custom`, allows.
     #[command(after_help = "Example:\n  prognet members define-role ten_... tenant:read members:read")]
     DefineRole {
-        /// The tenant, `ten_...`.
-        #[arg(value_parser = tenant_id)]
-        tenant: String,
+        #[command(flatten)]
+        of: OfTenant,
         /// Permissions by name, of those that `owner` has.
         permissions: Vec<String>,
-        #[command(flatten)]
-        options: Options,
     },
 }
 
 /// A member.
 #[derive(Debug, Args)]
 pub(crate) struct One {
-    /// The tenant, `ten_...`.
-    #[arg(value_parser = tenant_id)]
-    tenant: String,
+    #[command(flatten)]
+    of: OfTenant,
     /// The account, `acc_...`.
     account: String,
-    #[command(flatten)]
-    options: Options,
 }
 
 impl Command {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let (options, member) = match self {
-            Self::List { tenant, limit, after, options } => {
-                let page = options.client()?.members(&tenant, &Page { after, limit }).await?;
+            Self::List { of: OfTenant { tenant, options }, part } => {
+                let page = options.client()?.members(&tenant, &part.page()).await?;
                 return options.print(&page, table);
             }
-            Self::Own { limit, after, options } => {
-                let page = options.client()?.own_tenants(&Page { after, limit }).await?;
+            Self::Own { part, options } => {
+                let page = options.client()?.own_tenants(&part.page()).await?;
                 return options.print(&page, own_table);
             }
-            Self::Roles { tenant, options } => {
+            Self::Roles(OfTenant { tenant, options }) => {
                 return options.print(&options.client()?.roles(&tenant).await?, roles);
             }
-            Self::DefineRole { tenant, permissions, options } => {
+            Self::DefineRole { of: OfTenant { tenant, options }, permissions } => {
                 let names: Vec<_> = permissions.iter().map(String::as_str).collect();
                 let role = options.client()?.define_role(&tenant, &names).await?;
                 return options
                     .print(&role, |role| format!("{}  {}\n", role.role, role.permissions.join(" ")));
             }
-            Self::Remove(One { tenant, account, options }) => {
+            Self::Remove(One { of: OfTenant { tenant, options }, account }) => {
                 options.client()?.remove_member(&tenant, &account).await?;
-                return options
-                    .print(&serde_json::json!({}), |_| format!("{account} is no member any more\n"));
+                return options.done(&format!("{account} is no member any more"));
             }
-            Self::Get(One { tenant, account, options }) => {
+            Self::Get(One { of: OfTenant { tenant, options }, account }) => {
                 let member = options.client()?.member(&tenant, &account).await;
                 (options, member)
             }
-            Self::Role { one: One { tenant, account, options }, role } => {
+            Self::Role { one: One { of: OfTenant { tenant, options }, account }, role } => {
                 let member = options.client()?.change_member(&tenant, &account, &role).await;
                 (options, member)
             }
-            Self::Suspend(One { tenant, account, options }) => {
+            Self::Suspend(One { of: OfTenant { tenant, options }, account }) => {
                 let member = options.client()?.suspend_member(&tenant, &account).await;
                 (options, member)
             }
-            Self::Resume(One { tenant, account, options }) => {
+            Self::Resume(One { of: OfTenant { tenant, options }, account }) => {
                 let member = options.client()?.resume_member(&tenant, &account).await;
                 (options, member)
             }
@@ -142,19 +118,14 @@ fn table(page: &MemberPage) -> String {
             name.unwrap_or("-")
         )
     };
-    page.data.iter().map(line).collect::<String>() + &more(page.next.as_deref())
+    listed(&page.data, page.next.as_deref(), line)
 }
 
 fn own_table(page: &OwnTenantPage) -> String {
-    let lines = page.data.iter().map(|own| {
+    listed(&page.data, page.next.as_deref(), |own| {
         let (tenant, status) = (&own.tenant, status(own.status));
         format!("{}  {:6}  {status:9}  {:20}  {}\n", tenant.id, own.role, tenant.slug, tenant.name)
-    });
-    lines.collect::<String>() + &more(page.next.as_deref())
-}
-
-fn more(next: Option<&str>) -> String {
-    next.map(|next| format!("more: --after {next}\n")).unwrap_or_default()
+    })
 }
 
 fn roles(list: &RoleList) -> String {

@@ -66,6 +66,8 @@ pub(super) struct Kept {
     pub(super) start: u64,
     faults: VecDeque<Fault>,
     held: Option<Vec<(Group, Done)>>,
+    /// How long the log may get before appends wait.
+    held_after: Option<usize>,
     pub(super) is_poisoned: bool,
     pub(super) tier: Tier,
 }
@@ -112,6 +114,11 @@ impl Memory {
     /// Appends wait from now on.
     pub fn hold_appends(&self) {
         self.lock().held.get_or_insert_default();
+    }
+
+    /// Appends wait as soon as the log would have more than so many records.
+    pub fn hold_appends_after(&self, records: usize) {
+        self.lock().held_after = Some(records);
     }
 
     /// Appends that wait.
@@ -176,6 +183,7 @@ impl Memory {
         kept.epoch = kept.epochs.values().copied().max().unwrap_or(kept.epoch).next();
         kept.epochs.clear();
         kept.held = None;
+        kept.held_after = None;
         kept.is_poisoned = false;
         // The old sender goes, and with it the readers of the node that was.
         kept.durable = watch::Sender::new(Lsn(kept.log.len() as u64));
@@ -207,6 +215,10 @@ impl Memory {
 
     pub(super) fn append(&self, group: Group, done: Done) {
         let mut kept = self.lock();
+        let is_too_long = |records| kept.log.len() + group.records.len() > records;
+        if kept.held_after.is_some_and(is_too_long) {
+            kept.held.get_or_insert_default();
+        }
         if let Some(held) = &mut kept.held {
             held.push((group, done));
             return;

@@ -118,6 +118,18 @@ impl World {
         view.map(|view| view.status).unwrap_or_default()
     }
 
+    /// What comes of some work, while the clock runs in such steps.
+    ///
+    /// # Panics
+    /// When nothing ever does.
+    pub async fn driven<T>(&self, step: Duration, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.until(step, || async { false }) => unreachable!("it panics first"),
+        }
+    }
+
     /// Waits until it is as wanted, and lets the clock run in such steps meanwhile.
     ///
     /// # Panics

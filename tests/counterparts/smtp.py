@@ -6,14 +6,17 @@ DIRECTORY gets `ca.pem`, and private keys to sign with: `rsa.pem` and `ed25519.p
 `right`, `wrong` (another name) or `strange` (nobody vouches for it). With TLS it wants `ada` / `correct horse`.
 
 The word before the first dash of the address is what happens the first time a mail comes for it; after that it is
-taken. `550-` is always refused. On standard output: `port N`, then one JSON object for every mail whose content
-was heard, whether or not that was said.
+taken. `550-` and `550data-` are always refused; `451data-` and `550data-` are heard to the end first. On standard
+output: `port N`, then one JSON object for every mail whose content was heard, whether or not that was said.
 """
 
 import asyncio
 import base64
+import email
+import email.policy
 import json
 import pathlib
+import re
 import ssl
 import sys
 
@@ -62,6 +65,13 @@ def signature_is_good(content):
     return bool(dkim.verify(content, dnsfunc=dns))
 
 
+def read(content):
+    """What a person reads, and may click on."""
+    mail = email.message_from_bytes(content, policy=email.policy.default)
+    text = mail.get_body(("plain",)).get_content()
+    return {"subject": mail["subject"], "links": re.findall(r"https?://\S+", text)}
+
+
 class Handler:
     def __init__(self):
         self.seen = set()
@@ -71,7 +81,7 @@ class Handler:
         fate = address.split("-")[0]
         is_first = address not in self.seen
         self.seen.add(address)
-        return fate if is_first or fate == "550" else "ok"
+        return fate if is_first or fate in ("550", "550data") else "ok"
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         envelope.fate = self.fate(address)
@@ -95,6 +105,7 @@ class Handler:
                     "to": envelope.rcpt_tos[0],
                     "fate": envelope.fate,
                     "message_id": headers["message-id"],
+                    **read(content),
                     "signature": signature_is_good(content),
                     "tampered": signature_is_good(content.replace(b"text/html", b"text/htm_")),
                     "login": session.auth_data is not None,
@@ -102,6 +113,10 @@ class Handler:
                 }
             )
         )
+        if envelope.fate == "451data":
+            return "451 4.3.0 not now, after all"
+        if envelope.fate == "550data":
+            return "550 5.7.1 nobody wants that"
         if envelope.fate == "drop":
             server.transport.abort()
         if envelope.fate in ("stall", "hold"):

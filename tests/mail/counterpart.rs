@@ -5,16 +5,17 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::until;
+use crate::harness::until_in;
 
 /// How the server proves who it is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Certificate {
+pub(crate) enum Certificate {
     /// Not at all: it knows no TLS.
     None,
     Right,
@@ -25,7 +26,7 @@ pub(super) enum Certificate {
 }
 
 /// A running server; killed when dropped.
-pub(super) struct Server {
+pub(crate) struct Server {
     process: Child,
     directory: TempDir,
     port: u16,
@@ -33,7 +34,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(certificate: Certificate) -> Self {
+    pub(crate) fn start(certificate: Certificate) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python = root.join("target/counterparts/bin/python");
         assert!(python.exists(), "the counterparts are not installed: run ./check once");
@@ -59,24 +60,25 @@ impl Server {
         Self { process, directory, port, heard }
     }
 
-    pub(super) const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 
     /// Where its keys and certificates are.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// Mails whose content it heard, in order.
-    pub(super) fn heard(&self) -> Vec<Value> {
+    pub(crate) fn heard(&self) -> Vec<Value> {
         self.heard.lock().unwrap().clone()
     }
 
     /// What it heard for an address, once that is so many times or more: it tells a little later than it answers.
-    pub(super) async fn heard_of(&self, to: &str, times: usize) -> Vec<Value> {
+    pub(crate) async fn heard_of(&self, to: &str, times: usize) -> Vec<Value> {
         let of = || self.heard().into_iter().filter(|mail| mail["to"] == to).collect::<Vec<_>>();
-        until(|| of().len() >= times).await;
+        // An attempt that dies with its node is made again some time later.
+        until_in(Duration::from_secs(60), || of().len() >= times).await;
         of()
     }
 }

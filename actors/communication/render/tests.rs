@@ -100,23 +100,30 @@ fn a_hostile_name_is_only_a_name() {
         "\"><img src=x onerror=alert(1)>",
         "{{ link }}{% for x in y %}",
         "see https://evil.example/now or www.evil.example",
-        "Ada\u{202e}gro.elpmaxe\u{2066}",
-        "line\u{2028}separator",
     ];
     for name in names {
         for mail in mails(name) {
             let Rendered { subject, text, html } = rendered(mail, Language::De);
             assert!(!html.contains("<script>") && !html.contains("<img"), "{html}");
             assert!(!html.contains("evil.example") && !text.contains("evil.example"), "{text}");
-            let is_turned = |part: &String| part.contains(['\u{202e}', '\u{2066}', '\u{2028}']);
-            assert!(![&subject, &text, &html].into_iter().any(is_turned), "{text}");
             assert_eq!(subject.lines().count(), 1);
         }
     }
     // These are no names at all.
-    for name in ["Ada\r\nBcc: eve@example.org", &"x".repeat(10_000)] {
+    for name in [
+        "Ada\r\nBcc: eve@example.org",
+        "Ada\u{202e}gro.elpmaxe",
+        "line\u{2028}separator",
+        &"x".repeat(10_000),
+    ] {
         assert!(PersonName::parse(name).is_err() && TenantName::parse(name).is_err());
     }
+}
+
+/// What was stored under an older rule may hold them.
+#[test]
+fn what_turns_a_text_or_shows_as_nothing_is_left_out() {
+    assert_eq!(shown("Ada\u{202e}gro\u{2066}\u{200b}\u{2028}!"), "Adagro!");
 }
 
 #[test]

@@ -1,9 +1,8 @@
-//! What signing up promises: decisions first, then whole sign-ups on a node that dies at every step.
+//! What signing up promises: decisions first, then many of them with one address.
 
-use prognet_supervisor::testing::{Fault, NOON, World, given, holds_to_golden};
+use prognet_supervisor::testing::{NOON, World, given, holds_to_golden};
 
 use super::*;
-use crate::users::account::Status;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const ACCOUNT: AccountId = AccountId::new(1);
@@ -182,56 +181,8 @@ async fn stage(world: &World, account: AccountId) -> View {
     world.read(SignUp::at(account)).await.unwrap_or(View::Running)
 }
 
-/// Every append is followed by a crash until it is as wanted: each step is taken over one.
-async fn dying_until<F: Future<Output = bool>>(world: &mut World, mut is_so: impl FnMut(&World) -> F) {
-    for _ in 0..100 {
-        if is_so(world).await {
-            return;
-        }
-        world.memory.fail_appends([Fault::Unanswered]);
-        let before = world.memory.records();
-        let moved = async |world: &World| {
-            for _ in 0..50 {
-                if world.memory.records() > before || world.memory.faults() == 0 {
-                    return;
-                }
-                drop(tokio::time::timeout(Duration::from_millis(2), std::future::pending::<()>()).await);
-            }
-        };
-        moved(world).await;
-        world.crash().await;
-    }
-    panic!("never as wanted");
-}
-
 fn start(account: AccountId, link: u128) -> Command {
     Command::Start { plan: plan(account), attempt: attempt(link) }
-}
-
-#[tokio::test]
-async fn a_sign_up_ends_well_however_often_the_node_dies() {
-    let mut world = World::new(crate::services).await;
-    world.ask(SignUp::at(ACCOUNT), start(ACCOUNT, 7)).await.unwrap();
-    dying_until(&mut world, |world| {
-        let node = world.node.clone();
-        let asking = world.asking(None);
-        async move { node.read(&asking, SignUp::at(ACCOUNT)).await == Ok(View::Pending) }
-    })
-    .await;
-    world.ask(SignUp::at(ACCOUNT), verify(7)).await.unwrap();
-    dying_until(&mut world, |world| {
-        let node = world.node.clone();
-        let asking = world.asking(None);
-        async move { node.read(&asking, SignUp::at(ACCOUNT)).await == Ok(View::Done) }
-    })
-    .await;
-
-    let account = world.read(Account::at(ACCOUNT)).await.unwrap().unwrap();
-    assert_eq!(account.status, Status::Active);
-    let credential = world.read(Credential::at(ACCOUNT)).await.unwrap();
-    assert_eq!((credential.password, credential.version), (Some(attempt(7).password), 1));
-    let held = world.read(Reservation::at(9)).await.unwrap();
-    assert_eq!((held.owner, held.is_confirmed), (Some(1), true));
 }
 
 #[tokio::test]
@@ -263,24 +214,4 @@ async fn of_many_sign_ups_with_one_address_one_holds_it_and_the_others_are_its_l
     world.until(Duration::ZERO, || async { stage(&world, holder).await == View::Done }).await;
     let credential = world.read(Credential::at(holder)).await.unwrap();
     assert_eq!(credential.password, Some(attempt(1).password));
-}
-
-#[tokio::test]
-async fn an_abandoned_address_is_free_again_even_if_the_node_dies_at_every_step() {
-    let mut world = World::new(crate::services).await;
-    world.ask(SignUp::at(ACCOUNT), start(ACCOUNT, 7)).await.unwrap();
-    world.until(Duration::ZERO, || async { stage(&world, ACCOUNT).await == View::Pending }).await;
-    world.clock.advance(DAY);
-
-    dying_until(&mut world, |world| {
-        let node = world.node.clone();
-        let asking = world.asking(None);
-        async move { node.read(&asking, Reservation::at(9)).await.is_ok_and(|held| held.owner.is_none()) }
-    })
-    .await;
-
-    let other = AccountId::new(2);
-    world.ask(SignUp::at(other), start(other, 8)).await.unwrap();
-    world.until(Duration::ZERO, || async { stage(&world, other).await == View::Pending }).await;
-    world.until(Duration::ZERO, || async { world.read(Account::at(ACCOUNT)).await == Ok(None) }).await;
 }
