@@ -254,6 +254,8 @@ async fn die_after_an_append(world: &mut World) {
         drop(tokio::time::timeout(Duration::from_millis(2), std::future::pending::<()>()).await);
     }
     world.crash().await;
+    // There was nothing left to do: nobody else is to meet it.
+    world.memory.forget_faults();
 }
 
 #[tokio::test]
@@ -325,4 +327,36 @@ async fn of_two_owners_who_go_the_second_is_needed() {
 
     let stays = || async { world.read(Leaving::at(ACCOUNT)).await == Ok(View::Needed(vec![ONE])) };
     world.until(Duration::from_millis(20), stays).await;
+}
+
+#[tokio::test]
+async fn whoever_became_the_only_owner_meanwhile_is_erased_once_there_is_another() {
+    let mut world = World::new(crate::services).await;
+    somebody(&world).await;
+    in_tenants(&world).await;
+    world.ask(Leaving::at(ACCOUNT), Command::Start(plan())).await.unwrap();
+    let leaving = || async { world.read(Leaving::at(ACCOUNT)).await == Ok(View::Grace(plan().until)) };
+    world.until(Duration::from_millis(20), leaving).await;
+    // Somebody lets them in again, hands the tenant over, and goes.
+    let by = Authority::of_role(Role::Owner, None);
+    let (going, other) = (Membership::at(TWO, ACCOUNT), Membership::at(TWO, OTHER));
+    world.ask(going, membership::Command::Resume { by }).await.unwrap();
+    world.ask(going, membership::Command::ChangeRole { to: Role::Owner, by }).await.unwrap();
+    world.until(Duration::from_millis(5), || async { owners(&world, TWO).await == [OTHER, ACCOUNT] }).await;
+    world.ask(other, membership::Command::Leave).await.unwrap();
+    world.until(Duration::from_millis(5), || async { owners(&world, TWO).await == [ACCOUNT] }).await;
+
+    world.clock.advance(WEEK);
+    let held = || async { world.memory.log().iter().any(|stored| stored.record.name.as_str() == "held") };
+    world.until(Duration::from_millis(20), held).await;
+    world.crash().await;
+    assert_eq!(owners(&world, TWO).await, [ACCOUNT]);
+    assert!(world.read(Account::at(ACCOUNT)).await.unwrap().is_some(), "nothing of them is erased");
+
+    world.ask(Tenant::at(TWO), tenant::Command::AddOwner { owner: OTHER }).await.unwrap();
+    world.clock.advance(HELD_FOR);
+    let is_erased = || async { world.read(Account::at(ACCOUNT)).await == Ok(None) };
+    world.until(Duration::from_millis(20), is_erased).await;
+    assert_eq!(owners(&world, TWO).await, [OTHER]);
+    assert!(!is_member(&world, ONE).await && !is_member(&world, TWO).await);
 }
