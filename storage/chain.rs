@@ -11,7 +11,7 @@
 //! **Nothing of it is in the journal.** Whoever can rewrite a record can rewrite a hash beside it, so a chain in
 //! the records would prove no more than one computed from them. What proves something is a head that lies
 //! elsewhere: noted, printed, in somebody's mailbox. So heads are computed by a reader (which costs appends
-//! nothing), shown with the audit trail, and compared with the journal by [`verify`], without keys and without a
+//! nothing), shown with the audit trail, and compared with the journal by [`verify()`], without keys and without a
 //! node.
 //!
 //! **What is hashed** is what was said: kind, entity, seq, name, version, time, asker, trace, cause, and the body as
