@@ -9,6 +9,7 @@ pub mod leaving;
 pub mod reservation;
 pub mod set_up;
 pub mod sign_up;
+pub mod ties;
 
 pub use account::Account;
 pub use change_email::ChangeEmail;
@@ -29,5 +30,6 @@ pub fn service() -> Service {
         .saga::<SignUp>()
         .saga::<ChangeEmail>()
         .saga::<Leaving>()
+        .reader(ties::Ties)
         .reader(eraser::Eraser)
 }

@@ -141,7 +141,7 @@ fn secret_name(kid: &str) -> String {
 fn unavailable<R>(refused: Refused<R>) -> Unavailable {
     match refused {
         Refused::Unavailable(why) => why,
-        Refused::Rejected(_) | Refused::KeyReused | Refused::Poison | Refused::Fault => {
+        Refused::Rejected(_) | Refused::KeyReused | Refused::Poison | Refused::Erased | Refused::Fault => {
             Unavailable::NotWritten
         }
     }

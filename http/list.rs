@@ -21,6 +21,16 @@ pub(crate) struct Page {
     consistency: Option<String>,
 }
 
+impl Page {
+    /// The first page, of the usual length.
+    pub(crate) const FIRST: Self = Self { after: None, limit: None, consistency: None };
+
+    /// The page after another, of the usual length.
+    pub(crate) const fn behind(next: String) -> Self {
+        Self { after: Some(next), limit: None, consistency: None }
+    }
+}
+
 /// A page of the rows whose keys begin with a prefix, and the cursor of the next; cursors are signed for `list`.
 pub(crate) async fn page<P: Projection, T: Serialize + DeserializeOwned>(
     list: &str,

@@ -33,6 +33,7 @@ pages![
     "account/leaving",
     "account/link",
     "account/not-leaving",
+    "account/only-owner",
     "account/password",
     "account/runs-platform",
     "account/status",
@@ -54,6 +55,7 @@ pages![
     "node/fault",
     "node/overloaded",
     "node/unavailable",
+    "request/erased",
     "request/forged",
     "request/headers-too-large",
     "request/invalid",
@@ -380,6 +382,7 @@ impl<R: Into<Self>> From<Refused<R>> for Problem {
                 "request/poison",
                 "The same request keeps failing and is refused for an hour",
             ),
+            Refused::Erased => Self::new(StatusCode::GONE, "request/erased", "What this is about was erased"),
             Refused::Unavailable(why) => why.into(),
             Refused::Fault => Self::fault(),
         }

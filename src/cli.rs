@@ -57,11 +57,14 @@ pub(crate) enum Command {
     Events(events::Command),
 }
 
+/// The node that is asked if none is named.
+const NEAREST: &str = "http://127.0.0.1:8080";
+
 /// What every command that asks a node takes.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The node.
-    #[arg(long, env = "PROGNET_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "PROGNET_URL", default_value = NEAREST)]
     url: String,
     /// Text for people, or JSON exactly as the API gives it, one object a line.
     #[arg(short, long, value_enum, default_value_t)]
@@ -107,7 +110,8 @@ pub(crate) fn run(command: Command) -> ExitCode {
     }
     // There is nobody to tell if standard error is closed too.
     drop(io::stderr().write_all(complaint(&error).as_bytes()));
-    if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    let is_usage = error.is::<Usage>() || matches!(error.downcast_ref(), Some(Error::Url(_)));
+    if is_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 async fn ask(command: Command) -> anyhow::Result<()> {

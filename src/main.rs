@@ -1,5 +1,6 @@
 //! `prognet`: everything under an organization platform's apps.
 
+mod audit;
 mod backup;
 mod cli;
 mod config;
@@ -29,6 +30,7 @@ enum Command {
     /// Checks and shows settings.
     #[command(subcommand)]
     Config(config::Command),
+    Audit(audit::Audit),
     Backup(backup::Backup),
     Journal(journal::Journal),
     Keyring(keyring::Keyring),
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Serve(given) => serve::run(given),
         Command::Client(command) => return cli::run(command),
         Command::Config(command) => config::run(command).map_err(Into::into).and_then(|text| say(&text)),
+        Command::Audit(audit) => audit.run().and_then(|text| say(&text)),
         Command::Backup(backup) => backup.run().and_then(|text| say(&text)),
         Command::Journal(journal) => journal.run().and_then(|text| say(&text)),
         Command::Keyring(keyring) => keyring.run().and_then(|text| say(&text)),

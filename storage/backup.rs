@@ -15,7 +15,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    embedded::{OpenError, Segment, Survey, survey, sync_directory},
+    embedded::{OpenError, Segment, Survey, make_private, survey, sync_directory},
     keyring::{self, Export},
 };
 
@@ -191,7 +191,7 @@ fn copied(journal: &Path, to: &Path) -> Result<Survey, Error> {
 
 /// Makes the directory, or finds it empty.
 fn begin(directory: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(directory).map_err(failed("make", directory))?;
+    make_private(directory).map_err(failed("make", directory))?;
     let mut entries = std::fs::read_dir(directory).map_err(failed("read", directory))?;
     if entries.next().is_some() { Err(Error::NotEmpty(directory.to_owned())) } else { Ok(()) }
 }

@@ -32,10 +32,10 @@ use crate::{
     keyring::Keyring,
 };
 
-pub(crate) use self::disk::sync_directory;
+pub(crate) use self::disk::{make_private, sync_directory};
 pub use self::{
     log::{OpenError, Opened},
-    survey::{Segment, Survey, survey},
+    survey::{Segment, Survey, read_records, survey},
     tier::{Error as TierOpenError, SledTier},
 };
 
@@ -61,7 +61,7 @@ impl EmbeddedJournal {
     /// # Errors
     /// When another process has it, the disk fails, or acknowledged batches lie behind a damaged one.
     pub fn open(directory: &Path, segment_bytes: u64) -> Result<(Self, Opened), OpenError> {
-        std::fs::create_dir_all(directory)?;
+        make_private(directory)?;
         let lock = DirectoryLock::take(directory)?;
         Self::on(Arc::new(RealDisk(directory.to_owned())), segment_bytes, Some(lock))
     }

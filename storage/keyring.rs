@@ -19,7 +19,10 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use aws_lc_rs::{
@@ -30,7 +33,7 @@ use zeroize::Zeroizing;
 
 pub use self::export::Export;
 use self::record::{Kept, Subject};
-use crate::{AddressMap, Home};
+use crate::{AddressMap, Home, embedded::make_private};
 
 const MASTER: &str = "master.key";
 const LOG: &str = "keys.log";
@@ -94,7 +97,7 @@ impl MasterKey {
     /// # Errors
     /// When the file cannot be made or is no key.
     pub fn in_directory(directory: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory)?;
+        make_private(directory)?;
         let path = directory.join(MASTER);
         let mut bytes = Zeroizing::new([0; 32]);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
@@ -123,6 +126,8 @@ pub struct Keyring {
     path: PathBuf,
     inner: Mutex<Inner>,
     synced: Mutex<Synced>,
+    /// Homes that were erased since the keyring was opened.
+    erasures: AtomicU64,
     pepper: Zeroizing<Vec<u8>>,
 }
 
@@ -157,7 +162,7 @@ impl Keyring {
     /// # Errors
     /// When the file is damaged before its end, or the master key is not the one that wrapped it.
     pub fn open(directory: &Path, master: &MasterKey) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory)?;
+        make_private(directory)?;
         let path = directory.join(LOG);
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
         let mut bytes = Vec::new();
@@ -179,8 +184,8 @@ impl Keyring {
             unsynced: HashMap::new(),
             unwrapped: AddressMap::default(),
         });
-        let mut keyring =
-            Self { master, path, inner, synced: Mutex::default(), pepper: Zeroizing::default() };
+        let (synced, erasures, pepper) = (Mutex::default(), AtomicU64::new(0), Zeroizing::default());
+        let mut keyring = Self { master, path, inner, synced, erasures, pepper };
         keyring.pepper = keyring.secret("pepper", random)?;
         Ok(keyring)
     }
@@ -300,6 +305,8 @@ impl Keyring {
         let mut inner = self.lock();
         inner.unwrapped.remove(home);
         inner.kept.insert(Subject::Home(*home), Kept::Erased);
+        // Behind the change: whoever sees the new count finds the home erased.
+        self.erasures.fetch_add(1, Ordering::Release);
         let next = self.path.with_extension("next");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
         let mut length = 0;
@@ -320,6 +327,13 @@ impl Keyring {
     #[must_use]
     pub fn is_erased(&self, home: &Home) -> bool {
         matches!(self.lock().kept.get(&Subject::Home(*home)), Some(Kept::Erased))
+    }
+
+    /// How many homes were erased since the keyring was opened: as long as it is the same, whatever
+    /// [`Keyring::is_erased`] said holds, and nobody need ask again.
+    #[must_use]
+    pub fn erasures(&self) -> u64 {
+        self.erasures.load(Ordering::Acquire)
     }
 
     /// A named secret, if it was made.

@@ -5,6 +5,7 @@
 
 mod address;
 pub mod backup;
+pub mod chain;
 pub mod codec;
 #[cfg(test)]
 mod conformance;

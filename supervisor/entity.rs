@@ -36,6 +36,7 @@ use prognet_storage::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
+use erased::Erasure;
 pub(crate) use host::{EntityHost, Host};
 pub(crate) use kept::TimerBody as TimerRecord;
 use kept::{DoneBody, InboxBody, Kept, KeptReply, TimerBody};
@@ -79,6 +80,7 @@ struct Running<A: Aggregate> {
     /// What the state weighs, by estimate, and what was last said of it.
     bytes: (usize, usize),
     leaving: Leaving,
+    erasure: Erasure,
 }
 
 /// A batch on its way to the disk.
@@ -115,6 +117,7 @@ impl<A: Aggregate> Actor for Live<A> {
         myself: ActorRef<Message>,
         shell: Shell,
     ) -> Result<Running<A>, ActorProcessingErr> {
+        let erasure = Erasure::of(&shell.entity.home, &shell.runtime.keyring);
         let load::Loaded { kept, replayed, bytes } = load::load::<A>(&shell).await?;
         shell.runtime.residency.weigh(myself.get_id(), bytes, &shell.runtime.limits);
         Ok(Running {
@@ -125,6 +128,7 @@ impl<A: Aggregate> Actor for Live<A> {
             since_snapshot: replayed,
             bytes: (bytes, bytes),
             leaving: Leaving::No,
+            erasure,
         })
     }
 
@@ -181,8 +185,8 @@ impl<A: Aggregate> Running<A> {
         }
     }
 
-    fn is_erased(&self) -> bool {
-        self.shell.runtime.keyring.is_erased(&self.shell.entity.home)
+    fn is_erased(&mut self) -> bool {
+        self.erasure.look(&self.shell.entity.home, &self.shell.runtime.keyring)
     }
 
     /// A command or a read from the edge.
@@ -577,7 +581,7 @@ impl<A: Aggregate> Running<A> {
         }
     }
 
-    fn save(&self, snapshot: Snapshot) {
+    fn save(&mut self, snapshot: Snapshot) {
         if self.is_erased() {
             return;
         }

@@ -41,7 +41,10 @@ pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Stopwatch, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
-pub use prognet_storage::{EntityRef, Home, HomeKind, Name, ShardId, codec::Upcaster, snapshots::TierError};
+pub use prognet_storage::{
+    EntityRef, Home, HomeKind, Name, ShardId, chain::Head, codec::Upcaster, journal::Stored,
+    snapshots::TierError,
+};
 pub use projection::{Projection, Recorded, Rows, Unreadable};
 pub use reader::{Reader, ReaderError};
 pub use refusal::{Refused, Unavailable};

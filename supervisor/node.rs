@@ -441,6 +441,7 @@ fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A
         },
         Err(AnyRefused::KeyReused) => Err(Refused::KeyReused),
         Err(AnyRefused::Poison) => Err(Refused::Poison),
+        Err(AnyRefused::Erased) => Err(Refused::Erased),
         Err(AnyRefused::Unavailable(why)) => Err(Refused::Unavailable(why)),
         Err(AnyRefused::Fault) => Err(Refused::Fault),
     }

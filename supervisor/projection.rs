@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use prognet_storage::{
-    Home, Name, Offset, ReadModel, ShardId, codec, journal::Cause, read_model::RowChange,
+    Home, Name, Offset, ReadModel, ShardId, codec,
+    journal::{Cause, Stored},
+    read_model::RowChange,
     snapshots::TierError,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -20,6 +22,13 @@ pub trait Projection: Send + Sync + 'static {
 
     /// Takes in one event.
     fn project(event: &Recorded, rows: &mut Rows<'_>) -> impl Future<Output = Result<(), TierError>> + Send;
+
+    /// Sees one record as it lies in the journal, whatever it says and whether or not it still opens, before
+    /// [`Projection::project`] gets the event in it. Few have a use for that.
+    fn witness(stored: &Stored, rows: &mut Rows<'_>) -> impl Future<Output = Result<(), TierError>> + Send {
+        let _ = (stored, rows);
+        std::future::ready(Ok(()))
+    }
 }
 
 /// An event as readers see it: decoded on demand, opened already.

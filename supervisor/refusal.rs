@@ -14,6 +14,9 @@ pub enum Refused<R> {
     /// The same command made its entity panic again and again: it is refused for an hour, nothing changed.
     #[error("the command keeps failing")]
     Poison,
+    /// The entity's home was erased: there is nothing any more, and never will be.
+    #[error("the home was erased")]
+    Erased,
     /// Try again.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -27,6 +30,7 @@ impl<R> Refused<R> {
     pub(crate) fn of_a_read(self) -> Refused<Infallible> {
         match self {
             Self::Unavailable(why) => Refused::Unavailable(why),
+            Self::Erased => Refused::Erased,
             Self::Rejected(_) | Self::KeyReused | Self::Poison | Self::Fault => Refused::Fault,
         }
     }

@@ -70,6 +70,10 @@ async fn a_backup_made_under_writes_restores_to_the_same_with_its_keyring() {
     let restored = told(&["backup", "restore", &backup, "--data", &fresh, "--keyring", &keys]);
 
     assert_eq!(restored["sha256"], made["sha256"]);
+    for directory in [&backup, &fresh] {
+        let mode = std::fs::metadata(directory).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{directory} is its owner's alone");
+    }
     let verified = told(&["journal", "verify", "--data", &fresh]);
     assert_eq!((&verified["sha256"], &verified["last_lsn"]), (&made["sha256"], &made["last_lsn"]));
     // Every tenant of before the backup is in the list, as its entity says it is.

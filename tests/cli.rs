@@ -224,7 +224,7 @@ async fn a_script_brings_a_token_and_is_told_what_is_wrong() {
     shell.run(&["login"]).failed(2, &["--email"]);
     shell.run_with(&["login", "--email", ADMIN.0], "wrong\n").failed(1, &["The address or the password"]);
     let nowhere = Shell { url: "ftp://here".to_owned(), ..Shell::new(&node) };
-    nowhere.run(&["whoami"]).failed(1, &["`ftp://here` is not an http or https URL"]);
+    nowhere.run(&["whoami"]).failed(2, &["`ftp://here` is not an http or https URL"]);
     assert!(!shell.credentials().exists());
 }
 

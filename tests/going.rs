@@ -146,17 +146,53 @@ async fn nothing_of_an_erased_person_is_in_any_file_and_their_address_is_free() 
     let path = format!("/v1/accounts/{account}");
     let erased = node.until_refused(&path).await;
     erased.problem(404, "account/unknown");
+    // To be tried again it is not.
+    node.post(&format!("{path}/disable"), json!({})).await.problem(410, "request/erased");
     let node = node.kill_and_restart();
 
     assert!(!is_in(data.path(), "markergrace"));
     assert!(is_in(data.path(), "sign_up"), "the search finds what is there");
     node.get(&path).await.problem(404, "account/unknown");
+    node.post(&format!("{path}/disable"), json!({})).await.problem(410, "request/erased");
     with(&node, Method::GET, "/v1/me", &session.access_token, json!({})).await.problem(401, "session/ended");
     sign_in(&node, "markergrace@example.org", PASSWORD).await.problem(401, "session/credentials");
     let trail = node.get(&format!("{path}/activity")).await.ok();
     assert_eq!(trail["data"], json!([]));
     let again = person(&node, "markergrace@example.org").await;
     assert_ne!(again.account, account);
+}
+
+#[tokio::test]
+async fn whoever_goes_leaves_their_tenants_and_none_without_an_owner() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::with(data.path(), &[("PROGNET_AUTH_LEAVING_GRACE", "1s")]);
+    let (ada, bob) = (node.person("ada1").await, node.person("bob").await);
+    let (one, two) = (ada.founds("one").await, bob.founds("two").await);
+    let (in_one, in_two) = (ada.in_tenant(&one).await, bob.in_tenant(&two).await);
+    in_two.lets_in(&two, &ada, "member").await;
+    in_two.post(&format!("/v1/tenants/{two}/members/{}/suspend", ada.account), json!({})).await.ok();
+
+    let refused = ada.leaves().await.problem(409, "account/only-owner");
+    let named = format!("first make somebody else an owner of one ({one})");
+    assert_eq!(refused["detail"], json!(named));
+    assert_eq!(ada.get("/v1/me").await.status, 200, "nothing changed");
+
+    let with_bob = in_one.lets_in(&one, &bob, "member").await;
+    let bob_in_one = format!("/v1/tenants/{one}/members/{}", bob.account);
+    in_one.patch(&bob_in_one, json!({ "role": "owner" })).await.ok();
+    assert_eq!(ada.leaves().await.status, StatusCode::ACCEPTED);
+
+    // Whoever is about to go is not counted on.
+    with_bob.delete(&bob_in_one).await.problem(409, "tenant/last-owner");
+    bob.leaves().await.problem(409, "account/only-owner");
+    for (tenant, owner) in [(&one, &with_bob), (&two, &in_two)] {
+        let members = owner.until_listed(&format!("/v1/tenants/{tenant}/members"), 1).await;
+        assert_eq!(members["data"][0]["account"], json!(bob.account));
+        let gone = format!("/v1/tenants/{tenant}/members/{}", ada.account);
+        owner.get(&gone).await.problem(404, "member/unknown");
+    }
+    let account = format!("/v1/accounts/{}", ada.account);
+    node.until_refused(&account).await.problem(404, "account/unknown");
 }
 
 /// What a command says; it succeeds.
@@ -271,4 +307,47 @@ async fn a_person_takes_everything_about_themselves_along() {
     assert_eq!((&export["account"]["email"], &export["account"]["name"]), (&json!(OLD), &json!("Grace")));
     assert_eq!((&export["language"], &export["account"]["id"]), (&json!("en"), &json!(session.account)));
     assert!(!export.to_string().contains("argon2"), "no secrets");
+}
+
+#[tokio::test]
+async fn an_export_has_the_tenants_one_belongs_to() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let (ada, bob) = (node.person("ada1").await, node.person("bob").await);
+    let (one, two) = (ada.founds("one").await, bob.founds("two").await);
+    let in_two = bob.in_tenant(&two).await;
+    in_two.lets_in(&two, &ada, "member").await;
+    in_two.post(&format!("/v1/tenants/{two}/members/{}/suspend", ada.account), json!({})).await.ok();
+    ada.until_listed("/v1/me/tenants", 2).await;
+    let told = |export: &Value| {
+        let tenants = export["memberships"].as_array().unwrap().iter();
+        let told = tenants.map(|own| {
+            assert!(own["joined_at"].as_str().unwrap().starts_with("20"), "{own}");
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            (
+                text(&own["tenant"]["id"]),
+                text(&own["tenant"]["name"]),
+                text(&own["role"]),
+                text(&own["status"]),
+            )
+        });
+        told.collect::<Vec<_>>()
+    };
+    let row = |tenant: &str, name: &str, role: &str, status: &str| {
+        (tenant.to_owned(), name.to_owned(), role.to_owned(), status.to_owned())
+    };
+    let own = row(&one, "one", "owner", "active");
+    let both = [own.clone(), row(&two, "two", "member", "suspended")];
+
+    let mut export = Value::Null;
+    for _ in 0..600 {
+        export = ada.get("/v1/me/export").await.ok();
+        if told(&export) == both {
+            break;
+        }
+        node.a_moment_later().await;
+    }
+    assert_eq!(told(&export), both);
+    // One tenant's token tells nobody of the others.
+    assert_eq!(told(&ada.in_tenant(&one).await.get("/v1/me/export").await.ok()), [own]);
 }

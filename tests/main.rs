@@ -9,11 +9,13 @@
 )]
 
 mod api;
+mod audit;
 mod auth;
 mod backup;
 mod browser;
 mod cli;
 mod config;
+mod described;
 mod disk;
 mod durability;
 mod edge;

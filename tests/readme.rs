@@ -3,7 +3,10 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::{fs::symlink, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::CommandExt,
+    },
     path::Path,
     process::{Child, Command},
 };
@@ -90,6 +93,8 @@ async fn the_journey_of_the_readme_goes_as_it_says() {
     let checkout = Checkout::new();
     let _node = checkout.bash(commands.lines().next().unwrap());
     until(|| !checkout.read("data/setup.link").is_empty()).await;
+    let mode = fs::metadata(checkout.directory.path().join("data")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "the data are their owner's alone");
 
     let mut reader = checkout.bash(&(journey + afterwards));
 

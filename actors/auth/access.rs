@@ -288,6 +288,7 @@ mod tests {
             slug: Slug::parse("acme").unwrap(),
             status: tenant::Status::Active,
             owners: vec![OWNER],
+            excused: Vec::new(),
             custom_role: Some(custom),
             version: 1,
             epoch: 0,

@@ -145,8 +145,9 @@ impl Door {
             Err(Refused::Rejected(Rejection::NotDue | Rejection::Unknown | Rejection::AnotherMessage)) => {
                 return Ok(None);
             }
-            // It waits for an operator, and then asks again: no reason to hold up all others.
-            Err(Refused::Unavailable(Unavailable::Quarantined)) => return Ok(None),
+            // It waits for an operator, and then asks again; or nobody is there to be written to any more: no reason
+            // to hold up all others.
+            Err(Refused::Unavailable(Unavailable::Quarantined) | Refused::Erased) => return Ok(None),
             Err(refused @ Refused::Unavailable(_)) => return Err(refused.into()),
             Err(refused @ (Refused::KeyReused | Refused::Poison | Refused::Fault)) => {
                 tracing::error!(message.id = %event.event_id(), error = &refused as &dyn std::error::Error, "a message does not begin its attempt");

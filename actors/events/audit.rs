@@ -1,9 +1,20 @@
 //! The audit trail: every event of a home, by time: who did what to what. Ids only, no contents.
+//!
+//! Each entry carries the head of the audit chain behind its record, and each strand of a home its newest one
+//! (`chain.rs` in the storage, `docs/audit.md`). Rows are made from the journal, so the same heads come back
+//! when they are lost; entry and head move in one commit.
 
-use prognet_supervisor::{Home, Name, Projection, Recorded, Rows, TierError, Timestamp};
+use prognet_supervisor::{
+    Head, Home, HomeKind, Name, Projection, Recorded, Rows, Stored, TierError, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::AccountId;
+
+/// The home of the heads' rows: they are hashes over what is sealed, and outlive a home's key as that does.
+const KEEPER: Home = Home { kind: HomeKind::Platform, id: 0 };
+/// What the keys of heads begin with: no kind of home, as those of entries do.
+const STRAND: u8 = b's';
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +35,17 @@ pub struct Row {
     pub id: u128,
     /// The trace it belongs to.
     pub trace: u128,
+    /// The strand behind it.
+    pub strand: Strand,
+}
+
+/// What one service recorded of a home, up to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Strand {
+    /// The service.
+    pub service: Name,
+    /// How far, and what it hashes to.
+    pub head: Head,
 }
 
 impl Audit {
@@ -31,6 +53,12 @@ impl Audit {
     #[must_use]
     pub fn prefix(home: Home) -> [u8; Home::BYTES] {
         home.canonical()
+    }
+
+    /// What the keys of a home's newest heads begin with.
+    #[must_use]
+    pub fn strands(home: Home) -> Vec<u8> {
+        [&[STRAND][..], &home.canonical()].concat()
     }
 }
 
@@ -44,10 +72,28 @@ fn key(recorded: &Recorded) -> Vec<u8> {
     key
 }
 
+async fn strand(home: Home, service: Name, rows: &Rows<'_>) -> Result<(Vec<u8>, Strand), TierError> {
+    let key = [&Audit::strands(home)[..], service.as_bytes()].concat();
+    let known = rows.get(&key).await?;
+    let known = known.unwrap_or_else(|| Strand { service, head: Head::first(service, home) });
+    Ok((key, known))
+}
+
 impl Projection for Audit {
     const NAME: &'static str = "audit";
+    /// 2: the chain.
+    const VERSION: u32 = 2;
+
+    async fn witness(stored: &Stored, rows: &mut Rows<'_>) -> Result<(), TierError> {
+        if !Head::covers(&stored.record) {
+            return Ok(());
+        }
+        let (key, known) = strand(stored.record.entity.home, stored.shard.service, rows).await?;
+        rows.put(&key, KEEPER, &Strand { head: known.head.then(&stored.record), ..known })
+    }
 
     async fn project(recorded: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
+        let (_, strand) = strand(recorded.home, recorded.shard.service, rows).await?;
         let row = Row {
             at: recorded.at,
             by: (recorded.by != 0).then(|| AccountId::new(recorded.by)),
@@ -55,7 +101,11 @@ impl Projection for Audit {
             event: recorded.name,
             id: recorded.id,
             trace: recorded.trace,
+            strand,
         };
         rows.put(&key(recorded), recorded.home, &row)
     }
 }
+
+#[cfg(test)]
+mod tests;

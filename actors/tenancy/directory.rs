@@ -79,6 +79,8 @@ impl Projection for Directory {
             tenant::Event::Created { .. }
             | tenant::Event::OwnerAdded { .. }
             | tenant::Event::OwnerRemoved { .. }
+            | tenant::Event::OwnerExcused { .. }
+            | tenant::Event::OwnerTakenBack { .. }
             | tenant::Event::RoleDefined { .. } => {}
             tenant::Event::Renamed { name, .. } => row.name = name,
             tenant::Event::Suspended { reason, until, at } => {

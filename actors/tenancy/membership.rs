@@ -121,6 +121,8 @@ pub enum Command {
     },
     /// Ends it by the member's own wish.
     Leave,
+    /// Ends it whatever it is: its account is being erased, and its tenant has let go of an owner.
+    End,
     /// The tenant has done what it was asked.
     Granted,
     /// The tenant keeps things as they were.
@@ -278,6 +280,13 @@ impl Membership {
         }
     }
 
+    fn end(&self, ctx: &Context) -> Decision<Self> {
+        match self.member() {
+            Ok(_) => Decision::event(Event::Removed { at: ctx.now() }),
+            Err(_) => Decision::nothing(),
+        }
+    }
+
     fn granted(&self, ctx: &Context) -> Decision<Self> {
         let at = ctx.now();
         match self.0.and_then(|member| member.pending) {
@@ -330,6 +339,7 @@ impl Aggregate for Membership {
             Command::Resume { by } => self.resume(by, ctx),
             Command::Remove { by } => self.remove(by, ctx),
             Command::Leave => self.remove(Authority::OWN, ctx),
+            Command::End => Ok(self.end(ctx)),
             Command::Granted => Ok(self.granted(ctx)),
             Command::Refused(why) => Ok(self.refused(why, ctx)),
         }

@@ -4,8 +4,9 @@
 //! (none) ──Create──▶ Active ──Suspend──▶ Suspended
 //!                      ▲──Resume, or its `until`──┘
 //! ```
-//! It always has an owner. Its members are entities of their own (`membership.rs`), which ask here before one of
-//! them becomes an owner or ceases to be one.
+//! It always has an owner to count on. Its members are entities of their own (`membership.rs`), which ask here
+//! before one of them becomes an owner or ceases to be one; an owner whose account is about to be deleted is
+//! excused first, owns on, and is counted on no longer.
 
 use prognet_supervisor::{Aggregate, Context, Decision, Entity, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub struct View {
     pub status: Status,
     /// Who can do everything in it; never nobody.
     pub owners: Vec<AccountId>,
+    /// Those of them whose accounts are about to be deleted; never all.
+    #[serde(default)]
+    pub excused: Vec<AccountId>,
     /// What its own role allows, once it has defined one.
     pub custom_role: Option<Permissions>,
     /// Rises with every change: what `ETag` carries.
@@ -48,6 +52,13 @@ pub struct View {
     pub epoch: u64,
     /// When it was created.
     pub created_at: Timestamp,
+}
+
+impl View {
+    /// Whether there is an owner to count on beside this one.
+    fn has_another(&self, owner: AccountId) -> bool {
+        self.owners.iter().any(|known| *known != owner && !self.excused.contains(known))
+    }
 }
 
 /// Whether a tenant is open.
@@ -118,6 +129,16 @@ pub enum Command {
         /// Who.
         owner: AccountId,
     },
+    /// An owner's account is about to be deleted: refused if there is no other owner to count on.
+    Excuse {
+        /// Who.
+        owner: AccountId,
+    },
+    /// An excused owner stays after all.
+    TakeBack {
+        /// Who.
+        owner: AccountId,
+    },
     /// Defines what its own role allows.
     DefineRole {
         /// What.
@@ -139,6 +160,8 @@ pub enum Event {
     OwnerAdded { owner: AccountId, at: Timestamp },
     OwnerRemoved { owner: AccountId, at: Timestamp },
     RoleDefined { permissions: Permissions, at: Timestamp },
+    OwnerExcused { owner: AccountId, at: Timestamp },
+    OwnerTakenBack { owner: AccountId, at: Timestamp },
 }
 
 /// Why a tenant says no.
@@ -261,13 +284,31 @@ impl Tenant {
         if !tenant.owners.contains(&owner) {
             return Ok(Decision::nothing());
         }
-        if tenant.owners.len() == 1 {
+        if !tenant.has_another(owner) {
             return Err(Rejection::LastOwner);
         }
         // Whoever founded it and lets go of it may found another.
         let give_back = founder::Command::GiveBack { tenant: TenantId::new(ctx.entity().home.id) };
         let removed = Decision::event(Event::OwnerRemoved { owner, at: ctx.now() });
         Ok(removed.send("give_back", Founder::at(owner), &give_back))
+    }
+
+    fn excuse(&self, owner: AccountId, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        let tenant = self.known()?;
+        if !tenant.owners.contains(&owner) || tenant.excused.contains(&owner) {
+            return Ok(Decision::nothing());
+        }
+        if !tenant.has_another(owner) {
+            return Err(Rejection::LastOwner);
+        }
+        Ok(Decision::event(Event::OwnerExcused { owner, at: ctx.now() }))
+    }
+
+    fn take_back(&self, owner: AccountId, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        if !self.known()?.excused.contains(&owner) {
+            return Ok(Decision::nothing());
+        }
+        Ok(Decision::event(Event::OwnerTakenBack { owner, at: ctx.now() }))
     }
 
     fn define_role(
@@ -303,6 +344,8 @@ impl Aggregate for Tenant {
             Command::Resume => self.resume(ctx),
             Command::AddOwner { owner } => self.add_owner(owner, ctx),
             Command::RemoveOwner { owner } => self.remove_owner(owner, ctx),
+            Command::Excuse { owner } => self.excuse(owner, ctx),
+            Command::TakeBack { owner } => self.take_back(owner, ctx),
             Command::DefineRole { permissions, by } => self.define_role(permissions, by, ctx),
         }
     }
@@ -314,6 +357,7 @@ impl Aggregate for Tenant {
                 slug: slug.clone(),
                 status: Status::Active,
                 owners: vec![*owner],
+                excused: Vec::new(),
                 custom_role: None,
                 version: 0,
                 epoch: 0,
@@ -331,7 +375,12 @@ impl Aggregate for Tenant {
             }
             Event::Resumed { .. } => tenant.status = Status::Active,
             Event::OwnerAdded { owner, .. } => tenant.owners.push(*owner),
-            Event::OwnerRemoved { owner, .. } => tenant.owners.retain(|known| known != owner),
+            Event::OwnerRemoved { owner, .. } => {
+                tenant.owners.retain(|known| known != owner);
+                tenant.excused.retain(|known| known != owner);
+            }
+            Event::OwnerExcused { owner, .. } => tenant.excused.push(*owner),
+            Event::OwnerTakenBack { owner, .. } => tenant.excused.retain(|known| known != owner),
             Event::RoleDefined { permissions, .. } => tenant.custom_role = Some(*permissions),
         }
     }
@@ -352,6 +401,7 @@ impl Aggregate for Tenant {
                 serde_json::json!({ "owner": owner })
             }
             Event::RoleDefined { permissions, .. } => serde_json::json!({ "permissions": permissions }),
+            Event::OwnerExcused { .. } | Event::OwnerTakenBack { .. } => return None,
         })
     }
 

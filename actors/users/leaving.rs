@@ -1,13 +1,16 @@
 //! Leaving: a saga that gives a person time to change their mind, and then leaves nothing of them.
 //!
 //! ```text
-//! Here ──Start──▶ Closing the door ──left──▶ Signing out ──▶ Grace ──its time is over──▶ Ending
-//!  ▲  not left │                                               │                           │
-//!  └───────────┘◀────────── Reopening ◀─────────Stay───────────┘                           ▼
-//!                                             Gone ◀── Releasing ◀── Collecting ◀── (account closed)
+//! Here ──Start──▶ Looking ──▶ Asking ──▶ Closing the door ──left──▶ Signing out ──▶ Grace ──its time is over──▶ Looking
+//!  ▲               around  each tenant owned      │ not left            │                                         │
+//!  └── Refused ◀──────────────┴───────────────────┘   Reopening ◀──Stay─┘                                         ▼
+//!                                  Gone ◀── Releasing ◀── Collecting ◀── Ending (account closed) ◀── Parting, each tenant
 //! ```
-//! When it has let go of the person's addresses, the key of their home is destroyed: what the journal, its
-//! copies and the read models hold about them is readable no more.
+//! Which tenants there are, `ties.rs` finds out. A tenant that has no other owner to count on keeps its owner: who
+//! leaves hands it over first. When the person belongs nowhere any more and their addresses are let go, the key of
+//! their home is destroyed: what the journal, its copies and the read models hold about them is readable no more.
+
+use std::time::Duration;
 
 use prognet_supervisor::{Aggregate, Answer, Context, Decision, Entity, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -23,17 +26,28 @@ use crate::{
         Message,
         message::{self, Mail},
     },
-    ids::AccountId,
+    ids::{AccountId, TenantId},
+    tenancy::{Membership, Tenant, membership, tenant},
 };
 
 /// The timer of the grace.
 const END: &str = "end";
+/// A tenant that came to count on the person alone meanwhile is asked again so much later.
+const HELD_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// See the module.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Leaving {
     plan: Option<Plan>,
     stage: Stage,
+    /// Since when it is to be found out which tenants there are.
+    asked_at: Timestamp,
+    /// Tenants that are still to be asked, or parted from; the first one is under way.
+    tenants: Vec<TenantId>,
+    /// Those that have excused their owner.
+    excused: Vec<TenantId>,
+    /// Those that have no other owner.
+    needed: Vec<TenantId>,
 }
 
 /// Who goes, and when.
@@ -53,12 +67,20 @@ pub struct Plan {
 enum Stage {
     #[default]
     Here,
+    LookingAround,
+    /// Tenants, one after the other, for leave.
+    Asking,
     ClosingTheDoor,
-    /// It stays: it runs the platform, or is not active.
+    /// It stays: it runs the platform, is not active, or a tenant has no other owner.
     Refused,
     SigningOut,
     Grace,
     Reopening,
+    LookingBack,
+    /// From tenants, one after the other.
+    Parting,
+    /// A tenant counts on the person alone after all.
+    Held,
     Ending,
     Collecting,
     /// Reservations that are not let go yet.
@@ -67,7 +89,7 @@ enum Stage {
 }
 
 /// How leaving stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum View {
     /// Nobody leaves.
     Here,
@@ -75,6 +97,8 @@ pub enum View {
     Running,
     /// The account does not leave as it stands.
     Refused,
+    /// It owns tenants that have no other owner.
+    Needed(Vec<TenantId>),
     /// Until then the person may stay.
     Grace(Timestamp),
     /// There is nobody any more.
@@ -87,11 +111,18 @@ pub enum View {
 pub enum Command {
     Start(Plan),
     Stay,
+    Owns { tenants: Vec<TenantId>, asked_at: Timestamp },
+    Excused,
+    Needed,
     Left,
     NotLeft,
     SignedOut,
     Stayed,
     End,
+    Belongs { tenants: Vec<TenantId>, asked_at: Timestamp },
+    Yielded,
+    Hold,
+    Parted,
     Closed,
     Collected { holds: Vec<u128> },
     Released,
@@ -106,6 +137,14 @@ pub enum Event {
         plan: Plan,
         at: Timestamp,
     },
+    /// The tenants that the person owns.
+    Owned {
+        tenants: Vec<TenantId>,
+    },
+    /// A tenant has other owners.
+    Excused {},
+    /// A tenant has no other owner.
+    Needed {},
     Refused {},
     Left {},
     SignedOut {},
@@ -114,6 +153,16 @@ pub enum Event {
     },
     Stayed {},
     Ended {
+        at: Timestamp,
+    },
+    /// The tenants that the person belongs to, in whatever role.
+    Belonged {
+        tenants: Vec<TenantId>,
+    },
+    /// The person belongs to a tenant no more.
+    Parted {},
+    /// A tenant has no other owner after all.
+    Held {
         at: Timestamp,
     },
     AccountClosed {},
@@ -143,32 +192,89 @@ impl Leaving {
     }
 
     fn start(&self, plan: Plan, ctx: &Context) -> Decision<Self> {
-        match self.stage {
-            Stage::Here | Stage::Refused => {
-                let leave = account::Command::Leave { until: plan.until };
-                let account = Account::at(plan.account);
-                Decision::event(Event::Started { plan, at: ctx.now() }).send("leave", account, &leave)
-            }
+        if matches!(self.stage, Stage::Here | Stage::Refused) {
+            Decision::event(Event::Started { plan, at: ctx.now() })
+        } else {
             // It goes already.
-            Stage::ClosingTheDoor
-            | Stage::SigningOut
-            | Stage::Grace
-            | Stage::Reopening
-            | Stage::Ending
-            | Stage::Collecting
-            | Stage::Releasing(_)
-            | Stage::Gone => Decision::nothing(),
+            Decision::nothing()
         }
+    }
+
+    /// What a tenant said is noted, and the next one asked; in the end it goes, or stays.
+    fn ask_on(&self, said: Event, plan: &Plan) -> Decision<Self> {
+        let then = self.after(&said);
+        let (said, owner) = (Decision::event(said), plan.account);
+        match then.tenants.first() {
+            Some(next) => said.send("excuse", Tenant::at(*next), &tenant::Command::Excuse { owner }),
+            None if then.needed.is_empty() => {
+                let leave = account::Command::Leave { until: plan.until };
+                said.send("leave", Account::at(owner), &leave)
+            }
+            None => then.stay_in_tenants(said.and(Event::Refused {}), owner),
+        }
+    }
+
+    /// A membership that ended is noted, and the next one ended; in the end the account is closed.
+    fn part_on(&self, said: Event, plan: &Plan) -> Decision<Self> {
+        let then = self.after(&said);
+        let (said, owner) = (Decision::event(said), plan.account);
+        match then.tenants.first() {
+            Some(next) => said.send("yield", Tenant::at(*next), &tenant::Command::RemoveOwner { owner }),
+            None => said.send("close", Account::at(owner), &account::Command::Close),
+        }
+    }
+
+    /// The tenant has let go of an owner: the membership can end.
+    fn part(&self, plan: &Plan) -> Decision<Self> {
+        match self.tenants.first() {
+            Some(tenant) => {
+                let membership = Membership::at(*tenant, plan.account);
+                Decision::nothing().send("part", membership, &membership::Command::End)
+            }
+            None => Decision::nothing(),
+        }
+    }
+
+    /// Tenants that have excused their owner may count on them again.
+    fn stay_in_tenants(&self, decision: Decision<Self>, owner: AccountId) -> Decision<Self> {
+        let back = tenant::Command::TakeBack { owner };
+        self.excused.iter().fold(decision, |all, tenant| all.send("back", Tenant::at(*tenant), &back))
+    }
+
+    /// Where it stands while tenants are asked for leave.
+    const fn asking(&self) -> Stage {
+        if self.tenants.is_empty() { Stage::ClosingTheDoor } else { Stage::Asking }
+    }
+
+    /// Where it stands while memberships end.
+    const fn parting(&self) -> Stage {
+        if self.tenants.is_empty() { Stage::Ending } else { Stage::Parting }
+    }
+
+    fn after(&self, event: &Event) -> Self {
+        let mut then = self.clone();
+        then.evolve(event);
+        then
     }
 
     fn stay(&self, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         match (self.stage, &self.plan) {
             (Stage::Grace, Some(plan)) => {
                 let reopened = Decision::event(Event::Reopened { at: ctx.now() }).clear(END);
-                Ok(reopened.send("stay", Account::at(plan.account), &account::Command::Stay))
+                let stay = reopened.send("stay", Account::at(plan.account), &account::Command::Stay);
+                Ok(self.stay_in_tenants(stay, plan.account))
             }
             (Stage::Reopening, _) => Ok(Decision::nothing()),
             (_, _) => Err(Rejection::NotLeaving),
+        }
+    }
+
+    /// The time is over, or a tenant that held the person is asked again: `ties.rs` says which tenants there are.
+    fn end(&self, ctx: &Context) -> Decision<Self> {
+        if matches!(self.stage, Stage::Grace | Stage::Held) {
+            Decision::event(Event::Ended { at: ctx.now() })
+        } else {
+            Decision::nothing()
         }
     }
 
@@ -193,11 +299,16 @@ impl Leaving {
             Stage::Releasing(1) => Decision::event(Event::Gone { at: ctx.now() }),
             Stage::Releasing(_) => Decision::event(Event::Released {}),
             Stage::Here
+            | Stage::LookingAround
+            | Stage::Asking
             | Stage::ClosingTheDoor
             | Stage::Refused
             | Stage::SigningOut
             | Stage::Grace
             | Stage::Reopening
+            | Stage::LookingBack
+            | Stage::Parting
+            | Stage::Held
             | Stage::Ending
             | Stage::Collecting
             | Stage::Gone => Decision::nothing(),
@@ -224,16 +335,35 @@ impl Aggregate for Leaving {
         Ok(match command {
             Command::Start(plan) => self.start(plan, ctx),
             Command::Stay => return self.stay(ctx),
+            // What was asked before, and is answered again, says nothing of now.
+            Command::Owns { asked_at, .. } | Command::Belongs { asked_at, .. }
+                if asked_at != self.asked_at =>
+            {
+                Decision::nothing()
+            }
+            Command::Owns { tenants, .. } => {
+                self.step(Stage::LookingAround, |plan| self.ask_on(Event::Owned { tenants }, plan))
+            }
+            Command::Excused => self.step(Stage::Asking, |plan| self.ask_on(Event::Excused {}, plan)),
+            Command::Needed => self.step(Stage::Asking, |plan| self.ask_on(Event::Needed {}, plan)),
             Command::Left => self.step(Stage::ClosingTheDoor, |plan| {
                 let end = credential::Command::EndSessions { spare: None };
                 Decision::event(Event::Left {}).send("sign_out", Credential::at(plan.account), &end)
             }),
-            Command::NotLeft => self.step(Stage::ClosingTheDoor, |_| Decision::event(Event::Refused {})),
+            Command::NotLeft => self.step(Stage::ClosingTheDoor, |plan| {
+                self.stay_in_tenants(Decision::event(Event::Refused {}), plan.account)
+            }),
             Command::SignedOut => self.step(Stage::SigningOut, |plan| Self::signed_out(plan, ctx)),
             Command::Stayed => self.step(Stage::Reopening, |_| Decision::event(Event::Stayed {})),
-            Command::End => self.step(Stage::Grace, |plan| {
-                let ended = Decision::event(Event::Ended { at: ctx.now() });
-                ended.send("close", Account::at(plan.account), &account::Command::Close)
+            Command::End => self.end(ctx),
+            Command::Belongs { tenants, .. } => {
+                self.step(Stage::LookingBack, |plan| self.part_on(Event::Belonged { tenants }, plan))
+            }
+            Command::Yielded => self.step(Stage::Parting, |plan| self.part(plan)),
+            Command::Parted => self.step(Stage::Parting, |plan| self.part_on(Event::Parted {}, plan)),
+            Command::Hold => self.step(Stage::Parting, |_| {
+                let again = ctx.now().after(HELD_FOR);
+                Decision::event(Event::Held { at: ctx.now() }).timer(END, again, Command::End)
             }),
             Command::Closed => self.step(Stage::Ending, |plan| {
                 let stop = change_email::Command::Stop;
@@ -246,16 +376,48 @@ impl Aggregate for Leaving {
 
     fn evolve(&mut self, event: &Event) {
         self.stage = match event {
-            Event::Started { plan, .. } => {
-                self.plan = Some(plan.clone());
-                Stage::ClosingTheDoor
+            Event::Started { plan, at } => {
+                *self = Self { plan: Some(plan.clone()), asked_at: *at, ..Self::default() };
+                Stage::LookingAround
             }
-            Event::Refused {} => Stage::Refused,
+            Event::Owned { tenants } => {
+                self.tenants.clone_from(tenants);
+                self.asking()
+            }
+            Event::Excused {} => {
+                self.excused.extend(self.tenants.first());
+                self.tenants.drain(..1.min(self.tenants.len()));
+                self.asking()
+            }
+            Event::Needed {} => {
+                self.needed.extend(self.tenants.first());
+                self.tenants.drain(..1.min(self.tenants.len()));
+                self.asking()
+            }
+            Event::Refused {} => {
+                self.excused.clear();
+                Stage::Refused
+            }
             Event::Left {} => Stage::SigningOut,
             Event::SignedOut {} => Stage::Grace,
-            Event::Reopened { .. } => Stage::Reopening,
+            Event::Reopened { .. } => {
+                self.excused.clear();
+                Stage::Reopening
+            }
             Event::Stayed {} => Stage::Here,
-            Event::Ended { .. } => Stage::Ending,
+            Event::Ended { at } => {
+                self.asked_at = *at;
+                Stage::LookingBack
+            }
+            Event::Belonged { tenants } => {
+                self.tenants.clone_from(tenants);
+                self.parting()
+            }
+            Event::Parted {} => {
+                self.tenants.drain(..1.min(self.tenants.len()));
+                self.parting()
+            }
+            Event::Held { .. } => Stage::Held,
             Event::AccountClosed {} => Stage::Collecting,
             Event::Collected { holds } => Stage::Releasing(holds.len()),
             Event::Released {} => {
@@ -273,12 +435,18 @@ impl Aggregate for Leaving {
         match (self.stage, &self.plan) {
             (Stage::Grace, Some(plan)) => View::Grace(plan.until),
             (Stage::Here | Stage::Grace, _) => View::Here,
-            (Stage::Refused, _) => View::Refused,
+            (Stage::Refused, _) if self.needed.is_empty() => View::Refused,
+            (Stage::Refused, _) => View::Needed(self.needed.clone()),
             (Stage::Gone, _) => View::Gone,
             (
-                Stage::ClosingTheDoor
+                Stage::LookingAround
+                | Stage::Asking
+                | Stage::ClosingTheDoor
                 | Stage::SigningOut
                 | Stage::Reopening
+                | Stage::LookingBack
+                | Stage::Parting
+                | Stage::Held
                 | Stage::Ending
                 | Stage::Collecting
                 | Stage::Releasing(_),
@@ -289,6 +457,12 @@ impl Aggregate for Leaving {
 
     fn heard(&self, answer: &Answer) -> Option<Command> {
         match (answer.step(), answer.is_accepted()) {
+            // A tenant that is gone, or knows nothing of its owner, needs nobody.
+            ("excuse", _) if is_needed(answer) => Some(Command::Needed),
+            ("excuse", _) => Some(Command::Excused),
+            ("yield", _) if is_needed(answer) => Some(Command::Hold),
+            ("yield", _) => Some(Command::Yielded),
+            ("part", _) => Some(Command::Parted),
             ("leave", true) => Some(Command::Left),
             ("leave", false) => Some(Command::NotLeft),
             ("sign_out", _) => Some(Command::SignedOut),
@@ -308,8 +482,13 @@ impl Aggregate for Leaving {
     }
 
     fn inspect(&self) -> serde_json::Value {
-        serde_json::json!({ "stage": self.stage })
+        serde_json::json!({ "stage": self.stage, "tenants": self.tenants, "needed": self.needed })
     }
+}
+
+/// Whether a tenant has nobody else to count on.
+fn is_needed(answer: &Answer) -> bool {
+    matches!(answer.of::<Tenant>(), Some(Err(tenant::Rejection::LastOwner)))
 }
 
 #[cfg(test)]

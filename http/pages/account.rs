@@ -13,8 +13,9 @@ use super::{
 use crate::{
     Edge,
     input::Json,
+    list::Page,
     problem::Problem,
-    v1::{events::After, me, sessions},
+    v1::{me, sessions},
 };
 
 /// Another password.
@@ -41,7 +42,7 @@ pub(super) async fn show(visitor: Visitor) -> Shown {
 pub(super) async fn values(visitor: &Visitor) -> Result<Value, Instead> {
     let (caller, edge) = (visitor.person()?, visitor.edge());
     let me = sessions::who(caller, edge).await?;
-    let mut own = me::sessions_of(caller, &After::FIRST, edge).await?.data;
+    let mut own = me::sessions_of(caller, &Page::FIRST, edge).await?.data;
     own.reverse();
     Ok(context! { me => Serde(me), sessions => Serde(own) })
 }

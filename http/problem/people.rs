@@ -9,7 +9,7 @@ use prognet_actors::{
     values::password::Unfit,
 };
 use prognet_sdk::FieldError;
-use prognet_supervisor::Timestamp;
+use prognet_supervisor::{Refused, Timestamp};
 
 use super::Problem;
 
@@ -24,6 +24,18 @@ impl Problem {
     /// A mailed link that is used, replaced, too old or made up.
     pub(crate) fn link() -> Self {
         Self::new(StatusCode::FORBIDDEN, "account/link", "The link is not good (any more)")
+    }
+
+    /// What was asked with a mailed link was refused; one about somebody who is erased is as old as any.
+    pub(crate) fn behind_link<R: Into<Self>>(refused: Refused<R>) -> Self {
+        match refused {
+            Refused::Erased => Self::link(),
+            Refused::Rejected(_)
+            | Refused::KeyReused
+            | Refused::Poison
+            | Refused::Unavailable(_)
+            | Refused::Fault => refused.into(),
+        }
     }
 
     /// The account is to be deleted, and its person may still stay.
@@ -43,6 +55,14 @@ impl Problem {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "session/slow-down", title);
         problem.retry_after_s = u16::try_from(wait.as_millis().div_ceil(1_000)).ok();
         problem
+    }
+
+    /// Whoever is the only owner of tenants, these and some more, does not leave them without anybody.
+    pub(crate) fn needed_in(named: &[String], more: usize) -> Self {
+        let title = "A tenant would be left without an owner";
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        Self::new(StatusCode::CONFLICT, "account/only-owner", title)
+            .detail(format!("first make somebody else an owner of {}{more}", named.join(", ")))
     }
 
     /// Whoever runs the platform does not leave it without anybody.

@@ -104,8 +104,8 @@ pub(crate) async fn verify(stranger: Stranger, Json(body): Json<VerifyAddress>, 
 pub(crate) async fn verify_address(stranger: &Stranger, token: &str, edge: &Edge) -> Result<(), Problem> {
     let (account, link) = linked(Purpose::VerifyAddress, token, edge)?;
     let verify = sign_up::Command::Verify { link };
-    let done = edge.node.ask_to_end(stranger.asking(), SignUp::at(account), verify).await?;
-    match done.reply {
+    let done = edge.node.ask_to_end(stranger.asking(), SignUp::at(account), verify).await;
+    match done.map_err(Problem::behind_link)?.reply {
         sign_up::View::Done => Ok(()),
         sign_up::View::None | sign_up::View::Running | sign_up::View::Pending | sign_up::View::LetGo => {
             Err(Problem::link())
@@ -209,7 +209,8 @@ async fn turn_email(
     edge: &Edge,
 ) -> Answer {
     let asking = Asking { asker: account.number(), ..*stranger.asking() };
-    edge.node.ask_to_end(&asking, ChangeEmail::at(account), command).await?;
+    let done = edge.node.ask_to_end(&asking, ChangeEmail::at(account), command).await;
+    done.map_err(Problem::behind_link)?;
     edge.gate.forget_account(account);
     Ok(HttpResponse::NoContent().finish())
 }
@@ -255,10 +256,6 @@ pub(crate) fn view(id: AccountId, view: &account::View) -> AccountView {
 /// The account a mailed link is about, and what it is about there.
 pub(crate) fn linked(purpose: Purpose, token: &str, edge: &Edge) -> Result<(AccountId, u128), Problem> {
     let (home, id) = LinkKey::of(&edge.node)?.read(purpose, token).ok_or_else(Problem::link)?;
-    // Nothing is left to be asked.
-    if edge.node.is_erased(&home) {
-        return Err(Problem::link());
-    }
     match home.kind {
         HomeKind::Account => Ok((AccountId::new(home.id), id)),
         HomeKind::Tenant | HomeKind::Platform => Err(Problem::link()),

@@ -6,33 +6,44 @@ use actix_web::{
 };
 use prognet_actors::{
     auth::access::Right,
-    events::{Audit, audit::Row},
+    events::{
+        Audit,
+        audit::{Row, Strand},
+    },
     ids,
     tenancy::Tenant,
 };
-use prognet_sdk::{AuditEntry, AuditPage};
-use prognet_supervisor::Home;
+use prognet_sdk::{AuditEntry, AuditHead, AuditPage};
+use prognet_supervisor::{Asking, Home};
 
 use super::{
     Problems,
-    events::After,
     tenants::{id, known},
 };
-use crate::{Edge, caller::Caller, cursor, input::Query, problem::Problem};
+use crate::{
+    Edge,
+    caller::Caller,
+    input::Query,
+    list::{self, Page},
+    problem::Problem,
+};
 
-/// Entries of a tenant's audit trail, oldest first.
-#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit", tag = "events", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), After),
+/// Services that may know a home: more than there are.
+const SERVICES_MAX: usize = 32;
+
+/// Entries of a tenant's audit trail, oldest first, with the heads of its audit chain.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit", tag = "events", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), Page),
     responses((status = 200, description = "A page of the trail", body = AuditPage), Problems))]
 pub(crate) async fn of_tenant(
     caller: Caller,
     tenant: Path<String>,
-    Query(page): Query<After>,
+    Query(page): Query<Page>,
     edge: Data<Edge>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = id(&tenant)?;
     let scope = caller.may(Right::ReadAudit, tenant)?;
     known(edge.node.read(scope.asking(), Tenant::at(tenant)).await?)?;
-    let page = of_home(tenant.home(), &tenant.to_string(), &page, &edge).await?;
+    let page = of_home(tenant.home(), &tenant.to_string(), &page, scope.asking(), &edge).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
@@ -40,17 +51,20 @@ pub(crate) async fn of_tenant(
 pub(crate) async fn of_home(
     home: Home,
     named: &str,
-    page: &After,
+    page: &Page,
+    asking: &Asking,
     edge: &Edge,
 ) -> Result<AuditPage, Problem> {
     let list = format!("audit/{named}");
-    let limit = page.limit(edge)?;
-    let after =
-        page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
-    let rows = edge.node.rows::<Audit, Row>(&Audit::prefix(home), after.as_deref(), limit + 1).await?;
-    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, &list, key));
-    let data = rows.iter().take(limit).map(|(_, row)| entry(row)).collect();
-    Ok(AuditPage { data, next })
+    let (rows, next) = list::page::<Audit, Row>(&list, &Audit::prefix(home), page, asking, edge).await?;
+    // Read after the entries, so that they cover them.
+    let strands = edge.node.rows::<Audit, Strand>(&Audit::strands(home), None, SERVICES_MAX).await?;
+    let heads = strands.iter().map(|(_, strand)| head(strand)).collect();
+    Ok(AuditPage { data: rows.iter().map(entry).collect(), next, heads })
+}
+
+fn head(Strand { service, head }: &Strand) -> AuditHead {
+    AuditHead { service: service.to_string(), records: head.records, hash: head.hex() }
 }
 
 fn entry(row: &Row) -> AuditEntry {
@@ -61,5 +75,6 @@ fn entry(row: &Row) -> AuditEntry {
         action: format!("{}.{}", row.kind, row.event),
         subject: ids::text(row.kind.as_str(), row.id).unwrap_or_else(nameless),
         trace: format!("{:032x}", row.trace),
+        chain: head(&row.strand),
     }
 }

@@ -28,23 +28,15 @@ use crate::{
 #[into_params(parameter_in = Query)]
 pub(crate) struct After {
     /// A page's `next` or an event's cursor: reads on behind it.
-    pub(crate) after: Option<String>,
+    after: Option<String>,
     /// Items of the page, 50 unless said otherwise.
     #[param(minimum = 1)]
     limit: Option<usize>,
 }
 
 impl After {
-    /// The first page, of the usual length.
-    pub(crate) const FIRST: Self = Self { after: None, limit: None };
-
-    /// The page after another, of the usual length.
-    pub(crate) const fn behind(next: String) -> Self {
-        Self { after: Some(next), limit: None }
-    }
-
     /// How many items the page may have.
-    pub(crate) fn limit(&self, edge: &Edge) -> Result<usize, Problem> {
+    fn limit(&self, edge: &Edge) -> Result<usize, Problem> {
         page_items(self.limit, edge)
     }
 }

@@ -3,6 +3,8 @@
 use actix_web::{HttpResponse, http::header, web::Data};
 use prognet_actors::{
     auth::{Credential, Devices, credential, devices},
+    ids::TenantId,
+    tenancy::Tenant,
     users::{Account, ChangeEmail, Leaving, account, change_email, leaving},
     values::Email,
 };
@@ -12,14 +14,17 @@ use prognet_sdk::{
 };
 use prognet_supervisor::Asking;
 
-use super::{Problems, accounts::view, audit, events::After, sessions};
+use super::{Problems, accounts::view, audit, members, sessions};
 use crate::{
     Edge,
     caller::Caller,
-    cursor,
     input::{Json, Query},
+    list::{self, Page},
     problem::{Problem, invalid},
 };
+
+/// Tenants that a refusal names.
+const NAMED_MAX: usize = 10;
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -65,26 +70,22 @@ async fn prove(caller: &Caller, password: String, edge: &Edge) -> Result<(), Pro
 /// The caller's sessions, oldest first, with what they were opened on.
 ///
 /// A session that was opened or ended a moment ago may show a moment later.
-#[utoipa::path(get, path = "/v1/me/sessions", tag = "me", params(After),
+#[utoipa::path(get, path = "/v1/me/sessions", tag = "me", params(Page),
     responses((status = 200, description = "A page of sessions", body = SessionPage), Problems))]
-pub(crate) async fn sessions(caller: Caller, Query(page): Query<After>, edge: Data<Edge>) -> Answer {
+pub(crate) async fn sessions(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
     Ok(HttpResponse::Ok().json(sessions_of(&caller, &page, &edge).await?))
 }
 
 /// A page of the caller's sessions.
-pub(crate) async fn sessions_of(caller: &Caller, page: &After, edge: &Edge) -> Result<SessionPage, Problem> {
+pub(crate) async fn sessions_of(caller: &Caller, page: &Page, edge: &Edge) -> Result<SessionPage, Problem> {
     let (scope, account) = (caller.own(), caller.account());
     let list = format!("sessions/{account}");
-    let limit = page.limit(edge)?;
-    let after =
-        page.after.as_deref().map(|after| cursor::read(&edge.node, &list, "after", after)).transpose()?;
     let credential = edge.node.read(scope.asking(), Credential::at(account)).await?;
     let prefix = Devices::prefix(account);
-    let rows = edge.node.rows::<Devices, devices::Row>(&prefix, after.as_deref(), limit + 1).await?;
-    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, &list, key));
+    let (rows, next) =
+        list::page::<Devices, devices::Row>(&list, &prefix, page, scope.asking(), edge).await?;
     let now = edge.node.clock().now();
-    let own = rows.iter().take(limit).map(|(_, row)| row);
-    let live = own.filter(|row| credential.carries(row.id, row.epoch) && now < row.until());
+    let live = rows.iter().filter(|row| credential.carries(row.id, row.epoch) && now < row.until());
     let view = |row: &devices::Row| SessionView {
         id: row.id.to_string(),
         device: row.device.clone(),
@@ -138,7 +139,7 @@ pub(crate) async fn change_email(caller: Caller, Json(body): Json<WantedEmail>, 
 
 /// Deletes the caller's account: all sessions end at once, and after the grace everything about them is erased.
 ///
-/// Until then `POST /v1/accounts/stay` keeps it.
+/// Until then `POST /v1/accounts/stay` keeps it. Whoever is the only owner of a tenant hands it over first.
 #[utoipa::path(delete, path = "/v1/me", tag = "me", request_body(content = DeleteAccount, example = json!({ "password": "correct horse battery" })),
     responses((status = 202, description = "About to be deleted", body = AccountLeaving, example = json!({ "until": "2026-12-02T12:00:00.000Z" })), Problems))]
 pub(crate) async fn delete(caller: Caller, Json(body): Json<DeleteAccount>, edge: Data<Edge>) -> Answer {
@@ -159,19 +160,32 @@ pub(crate) async fn delete(caller: Caller, Json(body): Json<DeleteAccount>, edge
         leaving::View::Grace(until) => {
             Ok(HttpResponse::Accepted().json(AccountLeaving { until: until.to_string() }))
         }
-        leaving::View::Refused if view.is_platform_admin => Err(Problem::runs_platform()),
+        leaving::View::Refused | leaving::View::Needed(_) if view.is_platform_admin => {
+            Err(Problem::runs_platform())
+        }
+        leaving::View::Needed(tenants) => Err(needed(&tenants, &asking, &edge).await?),
         leaving::View::Here | leaving::View::Refused | leaving::View::Running | leaving::View::Gone => {
             Err(leaving::Rejection::NotLeaving.into())
         }
     }
 }
 
+/// Why nobody leaves tenants that have no other owner.
+async fn needed(tenants: &[TenantId], asking: &Asking, edge: &Edge) -> Result<Problem, Problem> {
+    let mut named = Vec::new();
+    for tenant in tenants.iter().take(NAMED_MAX) {
+        let known = edge.node.read(asking, Tenant::at(*tenant)).await?;
+        named.push(known.map_or_else(|| tenant.to_string(), |known| format!("{} ({tenant})", known.name)));
+    }
+    Ok(Problem::needed_in(&named, tenants.len() - named.len()))
+}
+
 /// What happened to the caller's account, and who did it, oldest first.
-#[utoipa::path(get, path = "/v1/me/activity", tag = "me", params(After),
+#[utoipa::path(get, path = "/v1/me/activity", tag = "me", params(Page),
     responses((status = 200, description = "A page of the trail", body = AuditPage), Problems))]
-pub(crate) async fn activity(caller: Caller, Query(page): Query<After>, edge: Data<Edge>) -> Answer {
-    let account = caller.account();
-    let page = audit::of_home(account.home(), &account.to_string(), &page, &edge).await?;
+pub(crate) async fn activity(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
+    let (scope, account) = (caller.own(), caller.account());
+    let page = audit::of_home(account.home(), &account.to_string(), &page, scope.asking(), &edge).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 
@@ -179,19 +193,28 @@ pub(crate) async fn activity(caller: Caller, Query(page): Query<After>, edge: Da
 #[utoipa::path(get, path = "/v1/me/export", tag = "me",
     responses((status = 200, description = "Everything", body = AccountExport), Problems))]
 pub(crate) async fn export(caller: Caller, edge: Data<Edge>) -> Answer {
-    let (account, known) = (caller.account(), own(&caller, &edge).await?);
-    let mut sessions = sessions_of(&caller, &After::FIRST, &edge).await?;
+    let (scope, account, known) = (caller.own(), caller.account(), own(&caller, &edge).await?);
+    let mut sessions = sessions_of(&caller, &Page::FIRST, &edge).await?;
     let mut all = std::mem::take(&mut sessions.data);
     while let Some(next) = sessions.next {
-        sessions = sessions_of(&caller, &After::behind(next), &edge).await?;
+        sessions = sessions_of(&caller, &Page::behind(next), &edge).await?;
         all.append(&mut sessions.data);
     }
+    let mut page = members::own_page(&caller, &Page::FIRST, &edge).await?;
+    let mut memberships = std::mem::take(&mut page.data);
+    while let Some(next) = page.next {
+        page = members::own_page(&caller, &Page::behind(next), &edge).await?;
+        memberships.append(&mut page.data);
+    }
+    let named = account.to_string();
+    let activity = audit::of_home(account.home(), &named, &Page::FIRST, scope.asking(), &edge).await?;
     let export = AccountExport {
         at: edge.node.clock().now().to_string(),
         language: language_of(&known),
         account: view(account, &known),
         sessions: all,
-        activity: audit::of_home(account.home(), &account.to_string(), &After::FIRST, &edge).await?,
+        memberships,
+        activity,
     };
     Ok(HttpResponse::Ok()
         .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"account.json\""))

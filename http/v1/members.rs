@@ -117,18 +117,23 @@ pub(crate) async fn remove(caller: Caller, path: Path<(String, String)>, edge: D
 #[utoipa::path(get, path = "/v1/me/tenants", tag = "members", params(Page),
     responses((status = 200, description = "A page of tenants", body = OwnTenantPage, example = json!({ "data": [{ "tenant": { "id": "ten_01k9xq5v3hfk8t2m4n6p8r0s2v", "name": "Acme", "slug": "acme", "status": "active", "version": 1, "created_at": "2026-01-01T12:00:00.000Z" }, "role": "member", "status": "active", "joined_at": "2026-01-01T12:00:00.000Z" }], "next": null })), Problems))]
 pub(crate) async fn own(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
-    // One tenant's token tells nobody of the others.
-    let scope = caller.may_on_platform(Right::ListOwnTenants)?;
-    let (list, prefix) = (format!("own-tenants/{}", caller.account()), Members::of_account(caller.account()));
-    let (rows, next) = list::page::<Members, Row>(&list, &prefix, &page, scope.asking(), &edge).await?;
+    caller.may_on_platform(Right::ListOwnTenants)?;
+    Ok(HttpResponse::Ok().json(own_page(&caller, &page, &edge).await?))
+}
+
+/// A page of the tenants the caller belongs to. One tenant's token tells nobody of the others.
+pub(crate) async fn own_page(caller: &Caller, page: &Page, edge: &Edge) -> Result<OwnTenantPage, Problem> {
+    let (scope, account) = (caller.own(), caller.account());
+    let (list, prefix) = (format!("own-tenants/{account}"), Members::of_account(account));
+    let (mut rows, next) = list::page::<Members, Row>(&list, &prefix, page, scope.asking(), edge).await?;
+    rows.retain(|row| caller.principal().tenant.is_none_or(|only| only == row.tenant));
     let views = rows.into_iter().map(async |Row { tenant, role, status, joined_at, .. }| {
-        let known = known_tenant(tenant, scope.asking(), &edge).await?;
+        let known = known_tenant(tenant, scope.asking(), edge).await?;
         let tenant = tenants::wire_of(tenant, &known);
         let (role, joined_at) = (role.name().to_owned(), joined_at.to_string());
         Ok::<_, Problem>(OwnTenant { tenant, role, status: wire_status(status), joined_at })
     });
-    let data = try_join_all(views).await?;
-    Ok(HttpResponse::Ok().json(OwnTenantPage { data, next }))
+    Ok(OwnTenantPage { data: try_join_all(views).await?, next })
 }
 
 /// One change of a member by somebody else.

@@ -35,6 +35,9 @@ pub(crate) enum Problems {
     /// The state of things says no.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
+    /// What it is about was erased.
+    #[response(status = 410, content_type = "application/problem+json")]
+    Gone(Problem),
     /// It is at another version.
     #[response(status = 412, content_type = "application/problem+json")]
     OtherVersion(Problem),
@@ -137,6 +140,8 @@ pub(crate) enum Problems {
         (name = "dev", description = "While building on a node: the mails it caught"),
         (name = "system", description = "What runs on a node"),
     ),
+    // Only answers name it, and those are not searched for schemas.
+    components(schemas(Problem)),
     security(("bearer" = [])),
     modifiers(&Bearer),
 )]
@@ -217,6 +222,18 @@ mod tests {
                     assert!(!text.is_empty(), "{method} {path} {status} is not described");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let text = text(PAGE_ITEMS_MAX);
+        let description: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let references: BTreeSet<_> =
+            text.split("\"#").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(references.len() > 10, "{references:?}");
+        for reference in references {
+            assert!(description.pointer(reference).is_some(), "nothing is at {reference}");
         }
     }
 

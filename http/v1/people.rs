@@ -14,11 +14,12 @@ use prognet_sdk::{AccountList, AccountView, AuditPage};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{Problems, accounts::view, audit, events::After};
+use super::{Problems, accounts::view, audit};
 use crate::{
     Edge,
     caller::Caller,
     input::Query,
+    list::Page,
     problem::{Problem, invalid},
 };
 
@@ -99,17 +100,17 @@ pub(crate) async fn end_sessions(caller: Caller, account: Path<String>, edge: Da
 }
 
 /// What happened to a person's account, and who did it, oldest first: for platform admins.
-#[utoipa::path(get, path = "/v1/accounts/{account}/activity", tag = "accounts", params(("account" = String, Path, description = "The account's id, `acc_...`"), After),
+#[utoipa::path(get, path = "/v1/accounts/{account}/activity", tag = "accounts", params(("account" = String, Path, description = "The account's id, `acc_...`"), Page),
     responses((status = 200, description = "A page of the trail", body = AuditPage), Problems))]
 pub(crate) async fn activity(
     caller: Caller,
     account: Path<String>,
-    Query(page): Query<After>,
+    Query(page): Query<Page>,
     edge: Data<Edge>,
 ) -> Answer {
-    caller.may_on_platform(Right::LookAfterPeople)?;
+    let scope = caller.may_on_platform(Right::LookAfterPeople)?;
     let id = id(&account)?;
-    let page = audit::of_home(id.home(), &id.to_string(), &page, &edge).await?;
+    let page = audit::of_home(id.home(), &id.to_string(), &page, scope.asking(), &edge).await?;
     Ok(HttpResponse::Ok().json(page))
 }
 

@@ -135,6 +135,8 @@ pub struct AccountExport {
     pub language: String,
     /// The sessions that go on.
     pub sessions: Vec<crate::SessionView>,
+    /// The tenants that the caller belongs to, as what and since when; with a token for one tenant, that one alone.
+    pub memberships: Vec<crate::OwnTenant>,
     /// What happened to the account, and who did it; `next` reads on at `/v1/me/activity`.
     pub activity: crate::AuditPage,
 }

@@ -22,7 +22,7 @@ pub use accounts::{
     Accepted, AccountExport, AccountLeaving, AccountList, AccountView, ChangeEmail, DeleteAccount,
     ForgotPassword, KeepAccount, ResetPassword, SignUp, VerifyAddress,
 };
-pub use audit::{AuditEntry, AuditPage};
+pub use audit::{AuditEntry, AuditHead, AuditPage};
 pub use dev::{DevHeader, DevMessage, DevMessages};
 pub use events::{EventPage, EventView};
 pub use invitations::{AnswerInvitation, InvitationLook, InvitationPage, InvitationView, InvitePerson};

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use prognet_sdk::{SetUp, SignIn, client::Client};
 
-use super::{Options, Usage, credentials::Credentials, environment, lines, print, typed};
+use super::{NEAREST, Options, Usage, credentials::Credentials, environment, lines, print, typed};
 
 const PASSWORDS: &str = "The password is asked for, or taken from PROGNET_PASSWORD, or read from standard input \
                          if that is no terminal. It is never an argument.";
@@ -68,9 +68,13 @@ impl Setup {
         let wanted = SetUp { token, email: self.email, password, name: self.name };
         let done = Client::new(&self.options.url)?.set_up(&wanted).await?;
         let email = wanted.email;
+        let url = match self.options.url.as_str() {
+            NEAREST => String::new(),
+            url => format!(" --url {url}"),
+        };
         self.options.print(&done, |done| {
             format!(
-                "made {email} the platform's first admin ({})\nnow: prognet login --email {email}\n",
+                "made {email} the platform's first admin ({})\nnow: prognet login --email {email}{url}\n",
                 done.account
             )
         })

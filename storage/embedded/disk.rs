@@ -1,9 +1,9 @@
 //! The file layer beneath the journal, so thin that tests can put a lying disk in its place.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::FileExt,
+    os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -58,6 +58,11 @@ impl Disk for RealDisk {
     fn sync_names(&self) -> io::Result<()> {
         sync_directory(&self.0)
     }
+}
+
+/// Makes a directory that is its owner's alone: even when which file grows is nobody else's to see.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes names in a directory durable.

@@ -1,4 +1,7 @@
-//! Where records lie: by shard, by home, by the node's count. Rebuilt from the log at every open.
+//! Where records lie: by shard, by home, by the node's count, so that no history is searched for.
+//!
+//! It is only in memory, about 56 bytes a record, and made anew at every open, which reads the segments anyway to
+//! check them: a second file could disagree with the first, and would save little (docs/benchmarks.md, B11).
 
 use crate::{AddressMap, EntityRef, Home, Lsn, Name, Offset, ShardId, journal::Stored};
 

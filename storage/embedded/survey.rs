@@ -15,7 +15,7 @@ use super::{
     log::OpenError,
     walk::{Ending, Seen, Walked, walk},
 };
-use crate::{Home, Lsn};
+use crate::{Home, Lsn, journal::Stored};
 
 /// A segment, up to its last whole batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,23 @@ pub fn survey(
     let sha256 = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let last = Lsn(walked.next.0 - 1);
     Ok(Survey { segments, records: last.0, last, sha256, unfinished_bytes, homes })
+}
+
+/// Reads and checks every frame in a journal's directory; `see` gets every record, in the node's order.
+///
+/// # Errors
+/// As [`survey`].
+pub fn read_records(directory: &Path, mut see: impl FnMut(&Stored)) -> Result<Survey, OpenError> {
+    let (mut walked, mut number) = (Walked::default(), 0);
+    survey(directory, |_, whole| {
+        walk(whole, number, &mut walked, |seen| {
+            if let Seen::Record(stored, _) = seen {
+                see(&stored);
+            }
+        });
+        number += 1;
+        Ok(())
+    })
 }
 
 fn segments_in(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {

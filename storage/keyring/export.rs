@@ -22,7 +22,10 @@ use super::{
     Error, LOG, MASTER, MasterKey, key, proves,
     record::{self, Kept, Subject},
 };
-use crate::{Home, embedded::sync_directory};
+use crate::{
+    Home,
+    embedded::{make_private, sync_directory},
+};
 
 const MAGIC: &[u8; 8] = b"PNKEYS1\n";
 const NO_MASTER: [u8; 32] = [0; 32];
@@ -115,7 +118,7 @@ impl Export {
     /// # Errors
     /// When there is one already or it cannot be written.
     pub fn write(&self, directory: &Path) -> Result<(), Error> {
-        std::fs::create_dir_all(directory)?;
+        make_private(directory)?;
         write_private(&directory.join(LOG), &[&self.log])?;
         if let Some(master) = &self.master {
             write_private(&directory.join(MASTER), &[&*master.0])?;

@@ -29,7 +29,9 @@ fn an_erased_home_opens_nowhere_and_is_never_written_about_again() {
     let sealed = keyring.seal(&HOME, b"", b"a secret").unwrap();
 
     assert!(!keyring.is_erased(&HOME));
+    let erasures = keyring.erasures();
     keyring.erase(&HOME).unwrap();
+    assert!(keyring.erasures() > erasures, "whoever remembers the answer must ask again");
 
     for keyring in [keyring, open(directory.path())] {
         assert_eq!(keyring.open_sealed(&HOME, b"", &sealed), Err(OpenError::Erased));

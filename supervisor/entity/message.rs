@@ -44,6 +44,7 @@ pub(crate) enum AnyRefused {
     Rejected(AnyBox),
     KeyReused,
     Poison,
+    Erased,
     Unavailable(Unavailable),
     Fault,
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{Command, Counter, Shown, Totals, at, counted, services, world};
+use super::{Command, Counter, Shown, Totals, at, counted, far, services, world};
 use crate::{
-    Entity, Home, HomeKind, Limits, Refused, Unavailable,
+    Entity, Home, HomeKind, Limits, Projection, Refused, Unavailable,
     testing::{Fault, NOON, World},
 };
 
@@ -114,6 +114,22 @@ async fn a_projection_that_breaks_half_way_through_a_page_has_the_rows_of_a_rebu
     assert_eq!(broken, rebuilt);
     assert_eq!(restarted, rebuilt);
     assert_eq!(rebuilt.len(), 2);
+}
+
+/// On one thread, which a reader that never pauses would keep until it has read everything.
+#[tokio::test]
+async fn commands_are_answered_while_a_projection_has_a_whole_log_to_take_in() {
+    let mut world = world().await;
+    for _ in 0..4_000 {
+        world.ask(far(0xB1), Command::Add).await.unwrap();
+    }
+    world.memory.lose_tier();
+    world.crash().await;
+
+    world.ask(far(0xB2), Command::Add).await.unwrap();
+    let totals =
+        world.node.readers().into_iter().find(|reader| reader.name.as_str() == Totals::NAME).unwrap();
+    assert!(totals.lag > 1_000, "{} records are still to be read", totals.lag);
 }
 
 #[tokio::test]

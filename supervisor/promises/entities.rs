@@ -79,7 +79,7 @@ async fn an_erased_home_shows_nothing_takes_nothing_and_holds_nobody_up() {
     for _ in 0..2 {
         assert_eq!(world.read(at(1)).await.unwrap(), counted(0));
         let refused = world.ask(at(1), Command::Add).await;
-        assert!(matches!(refused, Err(Refused::Unavailable(Unavailable::NotWritten))), "{refused:?}");
+        assert!(matches!(refused, Err(Refused::Erased)), "{refused:?}");
         // Whoever still sends it something learns that it was not taken, and goes on.
         world.ask(far(5), Command::Tell(1)).await.unwrap();
         let is_settled = || async {

@@ -68,6 +68,7 @@ impl<P: Projection> ProjectionHost for Projector<P> {
         Box::pin(async move {
             for (count, stored) in page.iter().enumerate() {
                 breathe(count).await;
+                P::witness(stored, rows).await?;
                 if let Some(event) = recorded(runtime, stored)? {
                     P::project(&event, rows).await?;
                 }

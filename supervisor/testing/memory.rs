@@ -106,6 +106,11 @@ impl Memory {
         self.lock().faults.len()
     }
 
+    /// Fates that no append has met yet are none's any more.
+    pub fn forget_faults(&self) {
+        self.lock().faults.clear();
+    }
+
     /// Appends wait from now on.
     pub fn hold_appends(&self) {
         self.lock().held.get_or_insert_default();

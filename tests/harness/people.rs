@@ -129,6 +129,12 @@ impl<'n> Person<'n> {
         reply(self.request(Method::DELETE, path)).await.unwrap()
     }
 
+    /// Asks for the end of the account.
+    pub(crate) async fn leaves(&self) -> Reply {
+        let delete = self.request(Method::DELETE, "/v1/me").json(&json!({ "password": PASSWORD }));
+        reply(delete).await.unwrap()
+    }
+
     /// Founds a tenant; its id.
     pub(crate) async fn founds(&self, slug: &str) -> String {
         let founded = self.post("/v1/tenants", json!({ "name": slug, "slug": slug })).await.ok();

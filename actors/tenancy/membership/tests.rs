@@ -39,6 +39,17 @@ fn a_member_is_admitted_once_and_keeps_the_role() {
 }
 
 #[test]
+fn whoever_is_erased_is_no_member_any_more_whatever_they_were() {
+    for last in [admitted(Role::Owner), SUSPENDED, SOUGHT, yielded(Next::Suspended)] {
+        let history = [admitted(Role::Admin), last];
+        given::<Membership>(history).when(Command::End).then([REMOVED]).sends(&[]);
+    }
+    given::<Membership>([]).when(Command::End).then([]);
+    given::<Membership>([admitted(Role::Admin), REMOVED]).when(Command::End).then([]);
+    given::<Membership>([admitted(Role::Admin), SOUGHT, REMOVED]).when(Command::Granted).then([]);
+}
+
+#[test]
 fn a_founder_owns_from_the_start_and_is_not_brought_back() {
     given::<Membership>([]).when(Command::Own).then([admitted(Role::Owner)]);
     given::<Membership>([admitted(Role::Owner)]).when(Command::Own).then([]);
@@ -185,6 +196,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         by().prop_map(|by| Command::Resume { by }),
         by().prop_map(|by| Command::Remove { by }),
         Just(Command::Leave),
+        Just(Command::End),
         Just(Command::Granted),
         Just(Command::Refused(Refusal::LastOwner)),
     ]
@@ -198,7 +210,7 @@ proptest! {
         let mut history = Vec::new();
         let mut member = Membership::default();
         for command in commands {
-            let is_word = matches!(command, Command::Granted | Command::Own);
+            let is_word = matches!(command, Command::Granted | Command::Own | Command::End);
             let before = member.reply();
             for event in given::<Membership>(history.clone()).when(command).accepted().unwrap_or_default() {
                 member.evolve(&event);
