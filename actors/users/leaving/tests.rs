@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use prognet_supervisor::testing::{Fault, NOON, World, given, holds_to_golden};
+use prognet_supervisor::testing::{NOON, World, given, holds_to_golden};
 
 use super::*;
 use crate::{
     auth::access::Authority,
     communication::message::Language,
+    crashes::{count, over_crashes, over_crashes_with_mails},
     tenancy::{Role, membership::Status as Standing},
     users::account::Status,
     values::{Email, PersonName, Slug, TenantName},
@@ -244,74 +245,72 @@ async fn is_member(world: &World, tenant: TenantId) -> bool {
     !matches!(member.status, Standing::Removed { .. })
 }
 
-/// One append is written and nobody told, and the node dies.
-async fn die_after_an_append(world: &mut World) {
-    world.memory.fail_appends([Fault::Unanswered]);
-    for _ in 0..50 {
-        if world.memory.faults() == 0 {
-            break;
-        }
-        drop(tokio::time::timeout(Duration::from_millis(2), std::future::pending::<()>()).await);
-    }
-    world.crash().await;
-    // There was nothing left to do: nobody else is to meet it.
-    world.memory.forget_faults();
+async fn leave(world: &World) {
+    drop(world.node.ask_to_end(&world.asking(Some(1)), Leaving::at(ACCOUNT), Command::Start(plan())).await);
+}
+
+async fn in_grace(world: &World) {
+    somebody(world).await;
+    in_tenants(world).await;
+    leave(world).await;
+    let is_told = || async { count(world, "message", "delivered") == 1 };
+    world.until(Duration::from_millis(20), is_told).await;
+}
+
+#[tokio::test]
+async fn a_person_who_leaves_may_stay_in_their_tenants_however_often_the_node_dies() {
+    let prepare = async |world: &World| {
+        somebody(world).await;
+        in_tenants(world).await;
+    };
+    over_crashes(1, prepare, leave, async |world: &World| {
+        let view = world.read(Account::at(ACCOUNT)).await.unwrap();
+        let tenant = world.read(Tenant::at(ONE)).await.unwrap().unwrap();
+        world.read(Leaving::at(ACCOUNT)).await.unwrap() == View::Grace(plan().until)
+            && view.is_some_and(|view| view.status == Status::Leaving { until: plan().until })
+            && is_member(world, ONE).await
+            && is_member(world, TWO).await
+            && tenant.excused == [ACCOUNT]
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_person_who_goes_is_erased_however_often_the_node_dies() {
-    let mut world = World::new(crate::services).await;
-    somebody(&world).await;
-    in_tenants(&world).await;
-    world.ask(Leaving::at(ACCOUNT), Command::Start(plan())).await.unwrap();
-    for _ in 0..15 {
-        die_after_an_append(&mut world).await;
-    }
-    let leaving = || async { world.read(Leaving::at(ACCOUNT)).await == Ok(View::Grace(plan().until)) };
-    world.until(Duration::from_millis(20), leaving).await;
-    let view = world.read(Account::at(ACCOUNT)).await.unwrap().unwrap();
-    assert_eq!(view.status, Status::Leaving { until: plan().until });
-    assert!(is_member(&world, ONE).await && is_member(&world, TWO).await, "they may still stay");
-    assert_eq!(world.read(Tenant::at(ONE)).await.unwrap().unwrap().excused, [ACCOUNT]);
-
-    world.clock.advance(WEEK);
-    for _ in 0..25 {
-        die_after_an_append(&mut world).await;
-    }
-    let is_erased = || async {
-        world.read(Account::at(ACCOUNT)).await == Ok(None)
-            && world.read(Leaving::at(ACCOUNT)).await == Ok(View::Here)
-            && world.read(Reservation::at(9)).await.is_ok_and(|held| held.owner.is_none())
+    let wait = async |world: &World| {
+        let over = NOON.after(WEEK + WEEK);
+        world.clock.advance(over.since(world.clock.now()));
     };
-    world.until(Duration::from_millis(20), is_erased).await;
-    assert!(!is_member(&world, ONE).await && !is_member(&world, TWO).await);
-    let kept = world.read(Tenant::at(ONE)).await.unwrap().unwrap();
-    assert_eq!((kept.owners, kept.excused), (vec![OTHER], vec![]));
-    assert_eq!(owners(&world, TWO).await, [OTHER]);
-    assert!(world.node.erase(ACCOUNT.home()).await.is_ok(), "again, it changes nothing");
-    let register = account::Command::Activate { name: plan().person.name };
-    assert!(world.ask(Account::at(ACCOUNT), register).await.is_err(), "nothing is written about them again");
+    over_crashes_with_mails(&[("ada@example.org", 1)], in_grace, wait, async |world: &World| {
+        let kept = world.read(Tenant::at(ONE)).await.unwrap().unwrap();
+        world.read(Account::at(ACCOUNT)).await.unwrap().is_none()
+            && world.node.is_erased(&ACCOUNT.home())
+            && world.read(Reservation::at(9)).await.unwrap().owner.is_none()
+            && !is_member(world, ONE).await
+            && !is_member(world, TWO).await
+            && (kept.owners, kept.excused) == (vec![OTHER], vec![])
+            && owners(world, TWO).await == [OTHER]
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn the_only_owner_of_a_tenant_stays_however_often_the_node_dies() {
-    let mut world = World::new(crate::services).await;
-    somebody(&world).await;
-    in_tenants(&world).await;
-    let by = Authority::of_role(Role::Owner, None);
-    world.ask(Membership::at(ONE, OTHER), membership::Command::Remove { by }).await.unwrap();
-    world.until(Duration::from_millis(5), || async { owners(&world, ONE).await == [ACCOUNT] }).await;
-
-    world.ask(Leaving::at(ACCOUNT), Command::Start(plan())).await.unwrap();
-    for _ in 0..10 {
-        die_after_an_append(&mut world).await;
-    }
-
-    let stays = || async { world.read(Leaving::at(ACCOUNT)).await == Ok(View::Needed(vec![ONE])) };
-    world.until(Duration::from_millis(20), stays).await;
-    let view = world.read(Account::at(ACCOUNT)).await.unwrap().unwrap();
-    assert_eq!(view.status, Status::Active);
-    assert!(is_member(&world, ONE).await && is_member(&world, TWO).await);
+    let only_owner = async |world: &World| {
+        somebody(world).await;
+        in_tenants(world).await;
+        let by = Authority::of_role(Role::Owner, None);
+        world.ask(Membership::at(ONE, OTHER), membership::Command::Remove { by }).await.unwrap();
+        world.until(Duration::from_millis(5), || async { owners(world, ONE).await == [ACCOUNT] }).await;
+    };
+    over_crashes(0, only_owner, leave, async |world: &World| {
+        let view = world.read(Account::at(ACCOUNT)).await.unwrap();
+        world.read(Leaving::at(ACCOUNT)).await.unwrap() == View::Needed(vec![ONE])
+            && view.is_some_and(|view| view.status == Status::Active)
+            && is_member(world, ONE).await
+            && is_member(world, TWO).await
+    })
+    .await;
 }
 
 /// Each would count on the other otherwise, and both be gone in the end.
