@@ -30,7 +30,7 @@ const OPEN: [&str; 15] = [
 ];
 
 /// What everybody has of their own: no right, and nothing about others.
-const OWN: [&str; 12] = [
+const OWN: [&str; 13] = [
     "DELETE /v1/me",
     "DELETE /v1/me/sessions",
     "DELETE /v1/sessions/{session}",
@@ -40,6 +40,7 @@ const OWN: [&str; 12] = [
     "GET /v1/me/export",
     "GET /v1/me/sessions",
     "GET /v1/me/tenants",
+    "PATCH /v1/me",
     "POST /v1/invitations/accept",
     "POST /v1/me/email",
     "POST /v1/me/password",
