@@ -10,6 +10,7 @@ pub mod invitations;
 pub mod members;
 pub mod membership;
 pub mod role;
+pub mod session_limits;
 pub mod tenant;
 
 pub use directory::Directory;
@@ -20,6 +21,7 @@ pub use invitations::Invitations;
 pub use members::Members;
 pub use membership::Membership;
 pub use role::{Permission, Permissions, Role};
+pub use session_limits::SessionLimits;
 pub use tenant::Tenant;
 
 use prognet_supervisor::Service;

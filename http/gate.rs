@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use prognet_actors::{
-    auth::{Credential, Session, access::Principal},
+    auth::{Credential, Session, access::Principal, session},
     ids::{AccountId, SessionId, TenantId},
     tenancy::{
         Membership, Permissions, Tenant, membership,
@@ -46,6 +46,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Clone, Copy)]
 struct Person {
     is_platform_admin: bool,
+    session: session::View,
 }
 
 /// There is no such session any more.
@@ -91,10 +92,10 @@ impl Gate {
     pub(crate) async fn stands(&self, edge: &Edge, claims: &Claims) -> Result<Principal, Problem> {
         let person = self.person(edge, claims).await?;
         let permissions = match claims.tid {
-            Some(tenant) => self.place(edge, tenant, claims).await?,
+            Some(tenant) => self.place(edge, tenant, claims, &person.session).await?,
             None => Permissions::NONE,
         };
-        let Person { is_platform_admin } = person;
+        let Person { is_platform_admin, .. } = person;
         Ok(Principal { account: claims.sub, is_platform_admin, tenant: claims.tid, permissions })
     }
 
@@ -133,14 +134,17 @@ impl Gate {
                 let session = edge.node.read(&asking, Session::at(claims.sub, claims.sid)).await?;
                 let account = edge.node.read(&asking, Account::at(claims.sub)).await?;
                 let credential = edge.node.read(&asking, Credential::at(claims.sub)).await?;
-                let is_live = session.is_some_and(|session| {
+                let live = session.filter(|session| {
                     session.ended.is_none()
                         && now < session.until
                         && credential.carries(claims.sid, session.epoch)
                 });
-                let active = account.filter(|account| is_live && account.status == account::Status::Active);
-                let person =
-                    active.map(|account| Person { is_platform_admin: account.is_platform_admin }).ok_or(Gone);
+                let active = account.filter(|account| account.status == account::Status::Active).zip(live);
+                let person = active.map(|(account, session)| Person {
+                    is_platform_admin: account.is_platform_admin,
+                    session,
+                });
+                let person = person.ok_or(Gone);
                 self.people.put(key, now, person);
                 person
             }
@@ -149,7 +153,13 @@ impl Gate {
     }
 
     /// What the token's holder may do in its tenant, if it is open and lets the holder in.
-    async fn place(&self, edge: &Edge, id: TenantId, claims: &Claims) -> Result<Permissions, Problem> {
+    async fn place(
+        &self,
+        edge: &Edge,
+        id: TenantId,
+        claims: &Claims,
+        session: &session::View,
+    ) -> Result<Permissions, Problem> {
         let now = edge.node.clock().now();
         let tenant = match self.tenants.get(&id, now) {
             Some(tenant) => tenant,
@@ -163,6 +173,9 @@ impl Gate {
         is_open(&tenant)?;
         if claims.tep != Some(tenant.epoch) {
             return Err(Problem::unauthorized());
+        }
+        if !tenant.session_limits.allow(session, now) {
+            return Err(Problem::session_outlived());
         }
         let membership = self.membership(edge, id, claims.sub);
         place::permissions(&tenant, claims.sub, membership).await?.map_err(place::barred)

@@ -157,6 +157,11 @@ pub(crate) enum Instead {
         /// Where to.
         back: String,
     },
+    /// The same for whoever is signed in, but since too long ago.
+    SignInAgain {
+        /// Where to.
+        back: String,
+    },
     /// What went wrong.
     Problem(Problem),
 }
@@ -170,7 +175,7 @@ impl<P: Into<Problem>> From<P> for Instead {
 impl fmt::Display for Instead {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SignIn { .. } => out.write_str("signing in comes first"),
+            Self::SignIn { .. } | Self::SignInAgain { .. } => out.write_str("signing in comes first"),
             Self::Problem(problem) => problem.fmt(out),
         }
     }
@@ -179,7 +184,7 @@ impl fmt::Display for Instead {
 impl ResponseError for Instead {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::SignIn { .. } => StatusCode::SEE_OTHER,
+            Self::SignIn { .. } | Self::SignInAgain { .. } => StatusCode::SEE_OTHER,
             Self::Problem(problem) => problem.status(),
         }
     }
@@ -187,6 +192,7 @@ impl ResponseError for Instead {
     fn error_response(&self) -> HttpResponse {
         match self {
             Self::SignIn { back } => visitor::see_other(&sign_in::address(back)),
+            Self::SignInAgain { back } => visitor::see_other(&sign_in::once_more(back)),
             Self::Problem(problem) => {
                 let mut response = page(problem.status(), "failed", &context! { problem => told(problem) });
                 problem.say_when(response.headers_mut());

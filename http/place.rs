@@ -1,7 +1,10 @@
 //! Places: which tenant a token is for, and what its holder may do there.
 
 use prognet_actors::{
-    auth::access::{Barred, place_in},
+    auth::{
+        access::{Barred, place_in},
+        session,
+    },
     ids::{AccountId, TenantId},
     tenancy::{Membership, Permissions, Tenant, membership, tenant},
 };
@@ -21,9 +24,11 @@ pub(crate) async fn permissions(
     Ok(place_in(tenant, account, membership.as_ref()))
 }
 
-/// The tenant a token is asked for, at its epoch: one that the account belongs to, and that is open.
+/// The tenant a token is asked for, at its epoch: one that the account belongs to, that is open, and for which the
+/// session is good enough, unless it is a new one.
 pub(crate) async fn tenant_for(
     account: AccountId,
+    session: Option<&session::View>,
     tenant: Option<&str>,
     asking: &Asking,
     edge: &Edge,
@@ -39,6 +44,10 @@ pub(crate) async fn tenant_for(
         Err(Barred::Suspended) => return Err(Problem::member_suspended()),
     }
     gate::is_open(&tenant)?;
+    let now = edge.node.clock().now();
+    if session.is_some_and(|session| !tenant.session_limits.allow(session, now)) {
+        return Err(Problem::session_outlived());
+    }
     Ok(Some((id, tenant.epoch)))
 }
 

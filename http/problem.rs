@@ -75,6 +75,7 @@ pages![
     "session/credentials",
     "session/ended",
     "session/not-fresh",
+    "session/outlived",
     "session/reused",
     "session/slow-down",
     "session/unknown",

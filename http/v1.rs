@@ -67,6 +67,7 @@ serve! {
     "/v1/accounts/{account}/activity" => { get people::activity }
     "/v1/tenants" => { get tenants::list, post tenants::create }
     "/v1/tenants/{tenant}" => { get tenants::read, patch tenants::rename }
+    "/v1/tenants/{tenant}/session-limits" => { put tenants::limit_sessions }
     "/v1/tenants/{tenant}/suspend" => { post tenants::suspend }
     "/v1/tenants/{tenant}/resume" => { post tenants::resume }
     "/v1/tenants/{tenant}/members" => { get members::list }

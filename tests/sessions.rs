@@ -58,8 +58,19 @@ impl Site {
     }
 
     async fn refresh(&self, tokens: &Tokens) -> Reply {
-        let body = json!({ "refresh_token": tokens.refresh_token });
+        self.refresh_for(tokens, None).await
+    }
+
+    async fn refresh_for(&self, tokens: &Tokens, tenant: Option<&str>) -> Reply {
+        let mut body = json!({ "refresh_token": tokens.refresh_token });
+        if let Some(tenant) = tenant {
+            body["tenant"] = json!(tenant);
+        }
         self.ask(Method::POST, "/v1/sessions/refresh", "", body).await
+    }
+
+    async fn refreshed_for(&self, tokens: &Tokens, tenant: &str) -> Tokens {
+        serde_json::from_value(self.refresh_for(tokens, Some(tenant)).await.ok()).unwrap()
     }
 
     async fn refreshed(&self, tokens: &Tokens) -> Tokens {
@@ -90,6 +101,47 @@ async fn a_session_ends_when_nobody_uses_it_and_after_its_time_however_much_it_i
 
     site.get("/v1/me", &used.access_token).await.problem(401, "session/ended");
     site.refresh(&used).await.problem(401, "session/ended");
+}
+
+/// Security bar 20: an organization shortens sessions, for itself alone.
+#[tokio::test]
+async fn an_organization_shortens_sessions_for_itself_alone() {
+    let site = Site::open().await;
+    let admin = site.sign_in().await.access_token;
+    let mut tenants = Vec::new();
+    for slug in ["acme", "globex"] {
+        let founded = json!({ "name": slug, "slug": slug });
+        let founded = site.ask(Method::POST, "/v1/tenants", &admin, founded).await.ok();
+        tenants.push(founded["id"].as_str().unwrap().to_owned());
+    }
+    let (acme, globex) = (tenants[0].as_str(), tenants[1].as_str());
+    let limits = format!("/v1/tenants/{acme}/session-limits");
+    let too_short = site.ask(Method::PUT, &limits, &admin, json!({ "idle_s": 60 })).await;
+    assert_eq!(too_short.problem(400, "request/invalid")["errors"][0]["field"], "idle_s");
+    let limited = site.ask(Method::PUT, &limits, &admin, json!({ "lasts_s": 3600, "idle_s": 1800 })).await;
+    assert_eq!(limited.ok()["session_limits"], json!({ "lasts_s": 3600, "idle_s": 1800 }));
+
+    // Used again and again, it lasts an hour; then no token for this tenant passes, and every other one does.
+    let mut used = site.sign_in().await;
+    for _ in 0..11 {
+        site.later(MINUTE * 5);
+        used = site.refreshed_for(&used, acme).await;
+    }
+    let own = format!("/v1/tenants/{acme}");
+    assert_eq!(site.get(&own, &used.access_token).await.status, 200);
+    site.later(MINUTE * 5);
+    site.get(&own, &used.access_token).await.problem(401, "session/outlived");
+    site.refresh_for(&used, Some(acme)).await.problem(401, "session/outlived");
+    used = site.refreshed_for(&used, globex).await;
+    assert_eq!(site.get(&format!("/v1/tenants/{globex}"), &used.access_token).await.status, 200);
+
+    // Left unused for half an hour it is not good enough any more, even if it is used since.
+    let mut left = site.refreshed_for(&site.sign_in().await, acme).await;
+    site.later(MINUTE * 30);
+    left = site.refreshed(&left).await;
+    site.refresh_for(&left, Some(acme)).await.problem(401, "session/outlived");
+    let again = site.refreshed_for(&site.sign_in().await, acme).await;
+    assert_eq!(site.get(&own, &again.access_token).await.status, 200);
 }
 
 /// Security bar 16: who has a say over an organization is changed by whoever proved just now who they are.
@@ -169,7 +221,7 @@ async fn a_page_that_was_left_open_asks_for_another_sign_in_before_a_role_is_cha
     let sent = browser.sends(&members, &of_grace, &to_admin).await.leads_to().to_owned();
 
     let form = browser.get(&sent).await;
-    form.shows(200, "takes a sign-in of the last 10 minutes");
+    form.shows(200, "takes a newer sign-in");
     assert_eq!(browser.signs_in_on(&form).await.leads_to(), members);
     assert_eq!(browser.sends(&members, &of_grace, &to_admin).await.leads_to(), members);
     let admin = site.sign_in().await;

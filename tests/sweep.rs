@@ -116,6 +116,7 @@ fn body(path: &str, example: &Value) -> Value {
     match path {
         "/v1/tenants" => json!({ "name": "x", "slug": "another" }),
         "/v1/tenants/{tenant}" => json!({ "name": "x" }),
+        "/v1/tenants/{tenant}/session-limits" => json!({ "lasts_s": 7_776_000 }),
         "/v1/tenants/{tenant}/suspend" => json!({ "reason": "other" }),
         "/v1/tenants/{tenant}/members/{account}" => json!({ "role": "admin" }),
         "/v1/tenants/{tenant}/roles/custom" => json!({ "permissions": [] }),

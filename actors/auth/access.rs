@@ -41,6 +41,8 @@ pub enum Right {
     Leave,
     /// Define a tenant's own role.
     DefineRole,
+    /// Say how old a sign-in may be for a tenant.
+    LimitSessions,
     /// See the tenants one belongs to.
     ListOwnTenants,
     /// Follow what happens on the whole platform.
@@ -152,6 +154,7 @@ const fn of_anybody(right: Right) -> Result<(), Denied> {
         | Right::ManageMembers
         | Right::Leave
         | Right::DefineRole
+        | Right::LimitSessions
         | Right::WatchPlatform
         | Right::InspectActors
         | Right::RevokeKeys
@@ -170,7 +173,8 @@ const fn of_member(permissions: Permissions, right: Right) -> Result<(), Denied>
         Right::ReadMembers => Permission::ReadMembers,
         Right::InviteMembers => Permission::InviteMembers,
         Right::ManageMembers => Permission::ManageMembers,
-        Right::DefineRole => Permission::DefineRole,
+        // Whoever says what others may do says how they prove that it is them.
+        Right::DefineRole | Right::LimitSessions => Permission::DefineRole,
         Right::CreateTenant
         | Right::ListTenants
         | Right::ListOwnTenants
@@ -295,6 +299,7 @@ mod tests {
             owners: vec![OWNER],
             excused: Vec::new(),
             custom_role: Some(custom),
+            session_limits: crate::tenancy::SessionLimits::default(),
             version: 1,
             epoch: 0,
             created_at: NOON,

@@ -32,6 +32,8 @@ struct Open {
     epoch: u64,
     opened_at: Timestamp,
     used_at: Timestamp,
+    /// The longest time nobody used it.
+    longest_pause: Duration,
     generation: u64,
     /// Generations spent lately, and when.
     spent: VecDeque<(u64, Timestamp)>,
@@ -74,6 +76,12 @@ pub struct View {
     /// When its person proved who they are.
     #[serde(default)]
     pub opened_at: Timestamp,
+    /// When it was used last.
+    #[serde(default)]
+    pub used_at: Timestamp,
+    /// The longest time nobody used it, until then.
+    #[serde(default)]
+    pub longest_pause: Duration,
     /// The generation of the refresh token that is good now.
     pub generation: u64,
     /// When it ends, if it is not refreshed before.
@@ -87,6 +95,12 @@ impl View {
     #[must_use]
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         now.since(self.opened_at) < FRESH
+    }
+
+    /// The longest time nobody used it, the one up to now too.
+    #[must_use]
+    pub fn paused(&self, now: Timestamp) -> Duration {
+        self.longest_pause.max(now.since(self.used_at))
     }
 }
 
@@ -230,6 +244,7 @@ impl Aggregate for Session {
                 epoch: *epoch,
                 opened_at: *at,
                 used_at: *at,
+                longest_pause: Duration::ZERO,
                 generation: 0,
                 spent: VecDeque::new(),
                 ended: None,
@@ -240,6 +255,7 @@ impl Aggregate for Session {
             Event::Opened { .. } => {}
             Event::Refreshed { spent, at } => {
                 open.generation = spent + 1;
+                open.longest_pause = open.longest_pause.max(at.since(open.used_at));
                 open.used_at = *at;
                 open.spent.push_back((*spent, *at));
                 if open.spent.len() > SPENT_MAX {
@@ -254,6 +270,8 @@ impl Aggregate for Session {
         self.0.as_ref().map(|open| View {
             epoch: open.epoch,
             opened_at: open.opened_at,
+            used_at: open.used_at,
+            longest_pause: open.longest_pause,
             generation: open.generation,
             until: open.until(),
             ended: open.ended,

@@ -83,7 +83,8 @@ impl Projection for Directory {
             | tenant::Event::OwnerRemoved { .. }
             | tenant::Event::OwnerExcused { .. }
             | tenant::Event::OwnerTakenBack { .. }
-            | tenant::Event::RoleDefined { .. } => {}
+            | tenant::Event::RoleDefined { .. }
+            | tenant::Event::SessionsLimited { .. } => {}
             tenant::Event::Renamed { name, .. } => row.name = name,
             tenant::Event::Painted { colour, .. } => row.colour = colour,
             tenant::Event::Suspended { reason, until, at } => {

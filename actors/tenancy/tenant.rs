@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     founder::{self, Founder},
     role::{Permissions, Role},
+    session_limits::SessionLimits,
 };
 use crate::{
     auth::access::Authority,
@@ -50,6 +51,9 @@ pub struct View {
     pub excused: Vec<AccountId>,
     /// What its own role allows, once it has defined one.
     pub custom_role: Option<Permissions>,
+    /// What it asks of its members' sign-ins.
+    #[serde(default)]
+    pub session_limits: SessionLimits,
     /// Rises with every change: what `ETag` carries.
     pub version: u64,
     /// Rises with every suspension: older tokens are refused.
@@ -159,6 +163,11 @@ pub enum Command {
         /// Whose say it is: over what it allowed, and over what it is to allow.
         by: Authority,
     },
+    /// Asks more of its members' sign-ins, or less.
+    LimitSessions {
+        /// What.
+        limits: SessionLimits,
+    },
     /// Has a member told by mail what it is now, whose membership asks for it.
     TellMember {
         /// Who.
@@ -183,6 +192,7 @@ pub enum Event {
     RoleDefined { permissions: Permissions, at: Timestamp },
     OwnerExcused { owner: AccountId, at: Timestamp },
     OwnerTakenBack { owner: AccountId, at: Timestamp },
+    SessionsLimited { limits: SessionLimits, at: Timestamp },
 }
 
 /// Why a tenant says no.
@@ -363,6 +373,13 @@ impl Tenant {
         Ok(Decision::event(Event::RoleDefined { permissions, at: ctx.now() }))
     }
 
+    fn limit_sessions(&self, limits: SessionLimits, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        if self.known()?.session_limits == limits {
+            return Ok(Decision::nothing());
+        }
+        Ok(Decision::event(Event::SessionsLimited { limits, at: ctx.now() }))
+    }
+
     fn tell_member(&self, account: AccountId, role: Option<Role>) -> Result<Decision<Self>, Rejection> {
         let View { name: tenant_name, colour, .. } = self.known()?.clone();
         let tell = account::Command::TellRole { tenant_name, colour, role };
@@ -390,6 +407,7 @@ impl Aggregate for Tenant {
             Command::Excuse { owner } => self.excuse(owner, ctx),
             Command::TakeBack { owner } => self.take_back(owner, ctx),
             Command::DefineRole { permissions, by } => self.define_role(permissions, by, ctx),
+            Command::LimitSessions { limits } => self.limit_sessions(limits, ctx),
             Command::TellMember { account, role } => self.tell_member(account, role),
         }
     }
@@ -404,6 +422,7 @@ impl Aggregate for Tenant {
                 owners: vec![*owner],
                 excused: Vec::new(),
                 custom_role: None,
+                session_limits: SessionLimits::default(),
                 version: 0,
                 epoch: 0,
                 created_at: *at,
@@ -428,6 +447,7 @@ impl Aggregate for Tenant {
             Event::OwnerExcused { owner, .. } => tenant.excused.push(*owner),
             Event::OwnerTakenBack { owner, .. } => tenant.excused.retain(|known| known != owner),
             Event::RoleDefined { permissions, .. } => tenant.custom_role = Some(*permissions),
+            Event::SessionsLimited { limits, .. } => tenant.session_limits = *limits,
         }
     }
 
@@ -448,6 +468,10 @@ impl Aggregate for Tenant {
                 serde_json::json!({ "owner": owner })
             }
             Event::RoleDefined { permissions, .. } => serde_json::json!({ "permissions": permissions }),
+            Event::SessionsLimited { limits, .. } => {
+                let seconds = |limit: Option<std::time::Duration>| limit.map(|limit| limit.as_secs());
+                serde_json::json!({ "lasts_s": seconds(limits.lasts), "idle_s": seconds(limits.idle) })
+            }
             Event::OwnerExcused { .. } | Event::OwnerTakenBack { .. } => return None,
         })
     }

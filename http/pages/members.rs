@@ -15,7 +15,6 @@ use serde::Deserialize;
 use super::{
     Instead, Shown,
     organizations::{self, ALL, Inside},
-    sign_in,
     visitor::{Posted, Visitor, see_other},
 };
 use crate::{
@@ -130,8 +129,8 @@ pub(super) async fn leave(posted: Posted<Leaving>, tenant: Path<String>, edge: D
 /// sign-in is too long ago signs in first.
 async fn again(visitor: &Visitor, inside: &Inside, problem: &Problem) -> Shown {
     if problem.code() == "session/not-fresh" {
-        let back = organizations::address(inside.id);
-        return Ok(see_other(&sign_in::once_more(&format!("{back}/members"))));
+        let back = format!("{}/members", organizations::address(inside.id));
+        return Err(Instead::SignInAgain { back });
     }
     if !inside.may(Right::ReadMembers) {
         return Err(problem.clone().into());

@@ -44,7 +44,8 @@ pub(super) fn address(back: &str) -> String {
 
 /// The same for whoever is signed in: since when is too long ago for what they are about to do.
 pub(super) fn once_more(back: &str) -> String {
-    format!("{}&again=true", address(back))
+    let back: String = form_urlencoded::byte_serialize(back.as_bytes()).collect();
+    format!("/signin?return_to={back}&again=true")
 }
 
 /// A page of ours, or where everyone begins: a link from elsewhere leads nobody astray.

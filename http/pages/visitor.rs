@@ -78,10 +78,13 @@ impl Visitor {
 
     /// Who is signed in; whoever is not is asked to, and comes back here then.
     pub(crate) fn person(&self) -> Result<&Caller, Instead> {
-        // What a form was sent to is no page to come back to.
+        self.caller.as_ref().ok_or_else(|| Instead::SignIn { back: self.back() })
+    }
+
+    /// Where to come back to: what a form was sent to is no page.
+    fn back(&self) -> String {
         let is_page = self.request.method() == Method::GET;
-        let back = || if is_page { self.request.uri().to_string() } else { HOME.to_owned() };
-        self.caller.as_ref().ok_or_else(|| Instead::SignIn { back: back() })
+        if is_page { self.request.uri().to_string() } else { HOME.to_owned() }
     }
 
     /// Who is signed in, as who they are in one of their tenants.
@@ -89,9 +92,15 @@ impl Visitor {
         let caller = self.person()?;
         let (account, session) = (caller.account(), caller.claims().sid);
         let tenant = tenant.to_string();
-        let tenant = place::tenant_for(account, Some(&tenant), caller.own().asking(), &self.edge).await?;
+        let tenant =
+            place::tenant_for(account, None, Some(&tenant), caller.own().asking(), &self.edge).await?;
         let claims = tokens::claims(&self.edge, account, session, tenant);
-        Ok(Caller::of_browser(&self.request, &self.edge, claims).await?)
+        match Caller::of_browser(&self.request, &self.edge, claims).await {
+            Err(problem) if problem.code() == "session/outlived" => {
+                Err(Instead::SignInAgain { back: self.back() })
+            }
+            come => Ok(come?),
+        }
     }
 
     /// What every form carries, so that no other site can send one in this browser's name.

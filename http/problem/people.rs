@@ -57,6 +57,13 @@ impl Problem {
             .detail("sign in again, and ask with the new token")
     }
 
+    /// The tenant wants a newer sign-in than the platform does.
+    pub(crate) fn session_outlived() -> Self {
+        let title = "The tenant wants a newer sign-in";
+        Self::new(StatusCode::UNAUTHORIZED, "session/outlived", title)
+            .detail("sign in again; for the platform and other tenants the session goes on")
+    }
+
     /// Somebody tries too many passwords.
     pub(crate) fn slow_down(wait: Duration) -> Self {
         let title = "Too many wrong passwords: wait a little";

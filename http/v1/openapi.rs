@@ -106,6 +106,7 @@ pub(crate) enum Problems {
         tenants::list,
         tenants::read,
         tenants::rename,
+        tenants::limit_sessions,
         tenants::suspend,
         tenants::resume,
         members::list,

@@ -64,7 +64,7 @@ pub(crate) async fn open(stranger: &Stranger, wanted: SignIn, edge: &Edge) -> Re
     let asking = Asking { asker: account.number(), ..*asking };
     let wanted = tenant.as_deref();
     let tenant = match may_sign_in(proven.status) {
-        Ok(()) => tenant_for(account, wanted, &asking, edge).await,
+        Ok(()) => tenant_for(account, None, wanted, &asking, edge).await,
         Err(problem) => Err(problem),
     };
     let kept_out = |problem: &Problem| record::kept_out(stranger.peer(), account, wanted, problem.code());
@@ -96,8 +96,8 @@ pub(crate) async fn refresh(stranger: Stranger, Json(body): Json<Refresh>, edge:
     let spent = Refreshing::parse(&refresh_token, &edge.node).ok_or_else(Problem::unauthorized)?;
     let Refreshing { account, session, generation } = spent;
     let asking = Asking { asker: account.number(), key: None, ..*stranger.asking() };
-    stands(account, session, &asking, &edge).await?;
-    let tenant = tenant_for(account, tenant.as_deref(), &asking, &edge).await?;
+    let so_far = stands(account, session, &asking, &edge).await?;
+    let tenant = tenant_for(account, Some(&so_far), tenant.as_deref(), &asking, &edge).await?;
     let refresh = session::Command::Refresh { generation };
     let refreshed = edge.node.ask(&asking, Session::at(account, session), refresh).await?;
     let view = refreshed.reply.ok_or_else(Problem::session_ended)?;
@@ -260,21 +260,26 @@ pub(crate) fn wrong() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "session/credentials", "The address or the password is wrong")
 }
 
-/// Whether a session may go on, as far as its account says.
-async fn stands(account: AccountId, id: SessionId, asking: &Asking, edge: &Edge) -> Result<(), Problem> {
+/// A session that may go on, as far as its account says.
+async fn stands(
+    account: AccountId,
+    id: SessionId,
+    asking: &Asking,
+    edge: &Edge,
+) -> Result<session::View, Problem> {
     let view = edge.node.read(asking, Account::at(account)).await?;
     let is_active = view.is_some_and(|account| account.status == account::Status::Active);
     let credential = edge.node.read(asking, Credential::at(account)).await?;
     let session = edge.node.read(asking, Session::at(account, id)).await?;
-    let epoch = session.ok_or(session::Rejection::Unknown)?.epoch;
+    let session = session.ok_or(session::Rejection::Unknown)?;
     if !is_active {
         return Err(Problem::session_ended());
     }
-    if !credential.carries(id, epoch) {
+    if !credential.carries(id, session.epoch) {
         edge.node.ask(asking, Session::at(account, id), session::Command::End(End::Revoked)).await?;
         return Err(Problem::session_ended());
     }
-    Ok(())
+    Ok(session)
 }
 
 fn answer(

@@ -11,18 +11,19 @@ use prognet_actors::{
     auth::access::Right,
     ids::TenantId,
     tenancy::{
-        Directory, FoundTenant, Tenant, directory,
+        self, Directory, FoundTenant, Tenant, directory,
         found_tenant::{self, Plan},
         tenant::{self, Reason, Status, View},
     },
     values::{Colour, Slug, TenantName},
 };
 use prognet_sdk::{
-    ChangeTenant, CreateTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
+    ChangeTenant, CreateTenant, SessionLimits, SuspendTenant, Suspension, TenantPage, TenantStatus,
+    TenantView,
 };
 use prognet_supervisor::{Timestamp, Written};
 
-use super::Problems;
+use super::{Problems, sessions};
 
 use crate::{
     Edge,
@@ -98,6 +99,34 @@ pub(crate) async fn rename(
     ask(&caller, Right::RenameTenant, &tenant, command, &edge).await
 }
 
+/// Limits sessions, for this tenant alone, beyond what the platform does: tokens for it are refused within 5 seconds
+/// whose sign-in is older, or was left unused for longer. It takes a sign-in of the last 10 minutes.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/session-limits", tag = "tenants", request_body(content = SessionLimits, example = json!({ "lasts_s": 43200, "idle_s": 3600 })), params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
+    responses((status = 200, description = "Limited", body = TenantView), Problems))]
+pub(crate) async fn limit_sessions(
+    caller: Caller,
+    tenant: Path<String>,
+    Json(body): Json<SessionLimits>,
+    edge: Data<Edge>,
+) -> Answer {
+    let limit = |field: &'static str, seconds: Option<u64>| {
+        let limit = seconds.map(Duration::from_secs);
+        match limit {
+            Some(limit) if !tenancy::SessionLimits::RANGE.contains(&limit) => {
+                Err(Problem::field(field, "1800 to 7776000 seconds, or none"))
+            }
+            limit => Ok(limit),
+        }
+    };
+    let limits = tenancy::SessionLimits {
+        lasts: limit("lasts_s", body.lasts_s)?,
+        idle: limit("idle_s", body.idle_s)?,
+    };
+    caller.may(Right::LimitSessions, id(&tenant)?)?;
+    sessions::fresh(&caller, &edge).await?;
+    ask(&caller, Right::LimitSessions, &tenant, tenant::Command::LimitSessions { limits }, &edge).await
+}
+
 /// Locks everyone out; nothing is deleted. With `until` it ends by itself.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/suspend", tag = "tenants", request_body = SuspendTenant, params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 200, description = "Suspended", body = TenantView), Problems))]
@@ -160,8 +189,14 @@ fn answer(
 
 /// A tenant as it crosses the door.
 pub(crate) fn wire_of(id: TenantId, view: &View) -> TenantView {
-    let View { name, slug, colour, status, version, created_at, .. } = view;
-    wire(id, (name, slug, colour.as_ref()), *status, *version, *created_at)
+    let View { name, slug, colour, status, session_limits, version, created_at, .. } = view;
+    let tenancy::SessionLimits { lasts, idle } = session_limits;
+    let seconds = |limit: &Option<Duration>| limit.map(|limit| limit.as_secs());
+    let limits = SessionLimits { lasts_s: seconds(lasts), idle_s: seconds(idle) };
+    TenantView {
+        session_limits: (limits != SessionLimits::default()).then_some(limits),
+        ..wire(id, (name, slug, colour.as_ref()), *status, *version, *created_at)
+    }
 }
 
 fn wire(
@@ -186,6 +221,7 @@ fn wire(
         name: name.to_string(),
         slug: slug.to_string(),
         colour: colour.map(ToString::to_string),
+        session_limits: None,
         status,
         suspension,
         version,

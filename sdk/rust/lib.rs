@@ -34,5 +34,6 @@ pub use sessions::{ChangePassword, Me, Refresh, SessionPage, SessionView, SignIn
 pub use setup::{SetUp, SetUpDone};
 pub use system::{ActorCount, ActorCounts, ActorView};
 pub use tenants::{
-    ChangeTenant, CreateTenant, SuspendTenant, Suspension, TenantPage, TenantStatus, TenantView,
+    ChangeTenant, CreateTenant, SessionLimits, SuspendTenant, Suspension, TenantPage, TenantStatus,
+    TenantView,
 };

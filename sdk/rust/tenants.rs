@@ -21,6 +21,9 @@ pub struct TenantView {
     /// How it is suspended, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspension: Option<Suspension>,
+    /// What it asks of its members' sign-ins, if anything; in answers about one tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_limits: Option<SessionLimits>,
     /// Rises with every change; `ETag` carries it.
     pub version: u64,
     /// When it was created.
@@ -90,6 +93,22 @@ pub struct ChangeTenant {
 /// A field that is there, be it null.
 fn named<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(input).map(Some)
+}
+
+/// What a tenant asks of its members' sign-ins; what is not named is as the platform has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(example = json!({"lasts_s": 43200, "idle_s": 3600})))]
+#[serde(deny_unknown_fields)]
+pub struct SessionLimits {
+    /// Seconds a sign-in is good for the tenant, however much it is used: half an hour to 90 days.
+    #[cfg_attr(feature = "schema", schema(minimum = 1800, maximum = 7_776_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_s: Option<u64>,
+    /// Seconds nobody may leave the session unused: half an hour to 90 days.
+    #[cfg_attr(feature = "schema", schema(minimum = 1800, maximum = 7_776_000))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<u64>,
 }
 
 /// Suspends a tenant.

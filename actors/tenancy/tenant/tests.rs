@@ -11,6 +11,7 @@ use crate::tenancy::Role;
 const OWNER: AccountId = AccountId::new(7);
 const OTHER: AccountId = AccountId::new(8);
 const HOUR: Duration = Duration::from_secs(3600);
+const LIMITS: SessionLimits = SessionLimits { lasts: Some(HOUR), idle: None };
 
 fn name(text: &str) -> TenantName {
     TenantName::parse(text).unwrap()
@@ -196,6 +197,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         (7..10_u128).prop_map(|owner| Command::Excuse { owner: AccountId::new(owner) }),
         (7..10_u128).prop_map(|owner| Command::TakeBack { owner: AccountId::new(owner) }),
         Just(define(Role::Member.permissions(None))),
+        Just(Command::LimitSessions { limits: LIMITS }),
     ]
 }
 
@@ -217,6 +219,8 @@ fn every_event_ever_written_is_read() {
             Event::RoleDefined { permissions: Role::Member.permissions(None), at: NOON },
             Event::OwnerExcused { owner: OTHER, at: NOON },
             Event::OwnerTakenBack { owner: OTHER, at: NOON },
+            Event::SessionsLimited { limits: SessionLimits::default(), at: NOON },
+            Event::SessionsLimited { limits: LIMITS, at: NOON },
         ],
     );
 }

@@ -8,7 +8,7 @@ use reqwest::{
 use serde_json::json;
 
 use super::{Client, Error};
-use crate::{ChangeTenant, CreateTenant, SuspendTenant, TenantPage, TenantView};
+use crate::{ChangeTenant, CreateTenant, SessionLimits, SuspendTenant, TenantPage, TenantView};
 
 /// Which part of a list.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +96,14 @@ impl Client {
             request.headers_mut().insert(IF_MATCH, tag);
         }
         self.ask(request).await
+    }
+
+    /// Limits sessions for a tenant beyond what the platform does.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn limit_sessions(&self, id: &str, limits: &SessionLimits) -> Result<TenantView, Error> {
+        self.ask(self.write(Method::PUT, &["tenants", id, "session-limits"], limits)?).await
     }
 
     /// Suspends a tenant: its tokens are refused, nothing is deleted.
