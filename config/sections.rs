@@ -224,7 +224,7 @@ settings! {
         /// The name the key is published under, `<selector>._domainkey.<domain>`.
         dkim_selector: String = "prognet";
         /// Whether the dev inbox may stand in for a server: `on`, `off`, or `auto`, which means only while the
-        /// node listens on this machine alone.
+        /// node listens on this machine alone, and no `http.public_url` says that others come through a proxy.
         dev_inbox: DevInbox = "auto";
     }
     /// What a node says of itself, on standard error.

@@ -171,6 +171,18 @@ impl PublicUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it leads nowhere but to the machine that asks.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.split_once("://").map_or("", |(_scheme, host)| host);
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => name,
+            Some(_) | None => host,
+        };
+        let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|ip| ip.is_loopback())
+    }
 }
 
 impl Value for PublicUrl {
@@ -265,6 +277,24 @@ mod tests {
             assert_eq!(Duration::parse(bad), None, "{bad}");
         }
         assert_eq!((Bytes::parse("0B"), Bytes::parse("64mb")), (None, None));
+    }
+
+    #[test]
+    fn a_public_url_of_this_machine_is_told_from_others() {
+        for (url, is_loopback) in [
+            ("http://localhost", true),
+            ("http://localhost:8080", true),
+            ("http://app.localhost:80", true),
+            ("http://127.0.0.1:8080", true),
+            ("http://[::1]", true),
+            ("http://[::1]:8080", true),
+            ("https://api.example.org", false),
+            ("https://localhost.example.org:8443", false),
+            ("http://10.0.0.1", false),
+            ("http://[2001:db8::1]:80", false),
+        ] {
+            assert_eq!(PublicUrl::parse(url).unwrap().is_loopback(), is_loopback, "{url}");
+        }
     }
 
     #[test]

@@ -57,8 +57,9 @@ pub(crate) async fn attend(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let clock = edge.node.clock();
     let (watch, trace) = (clock.stopwatch(), incoming(request.headers()).unwrap_or_else(|| clock.fresh_id()));
-    let (method, route) = (request.method().clone(), request.match_pattern());
-    let route = route.as_deref().unwrap_or("none");
+    // By the path as the router reads it: a letter that comes percent-encoded is that letter.
+    let route = request.resource_map().match_pattern(request.match_info().as_str());
+    let (method, route) = (request.method().clone(), route.as_deref().unwrap_or("none"));
     let id = format!("{trace:032x}");
     let span = tracing::info_span!("request", http.method = %method, http.route = route, http.status = Empty, trace = id);
     request.extensions_mut().insert(Trace(trace));

@@ -86,13 +86,13 @@ fn sender(settings: &Settings) -> Result<Sender, Error> {
     let may_catch = match mail.dev_inbox {
         MayCatch::On => true,
         MayCatch::Off => false,
-        MayCatch::Auto => settings.http.listen.ip().is_loopback(),
+        MayCatch::Auto => is_for_this_machine_alone(settings),
     };
     if mail.smtp_host.is_none() && !may_catch {
         return Err(settings.refuse(
             "mail.smtp_host",
-            "the name of an SMTP server: mails are caught in the dev inbox only while http.listen is an address of \
-             this machine alone, or with mail.dev_inbox = on",
+            "the name of an SMTP server: mails are caught in the dev inbox only while http.listen and http.public_url \
+             are addresses of this machine alone, or with mail.dev_inbox = on",
         ));
     }
     let from = match (&mail.from, &mail.smtp_host) {
@@ -106,6 +106,13 @@ fn sender(settings: &Settings) -> Result<Sender, Error> {
     let name = PersonName::parse(&mail.from_name)
         .map_err(|_invalid| settings.refuse("mail.from_name", "1 to 100 characters on one line"))?;
     Ok(Sender { from, name })
+}
+
+/// Whether nobody comes from elsewhere, be it through a proxy on this machine.
+fn is_for_this_machine_alone(settings: &Settings) -> bool {
+    let http = &settings.http;
+    let is_public = http.public_url.as_ref().is_some_and(|url| !url.is_loopback());
+    http.listen.ip().is_loopback() && !is_public
 }
 
 fn security(settings: &Settings) -> Result<(Security, u16), Error> {

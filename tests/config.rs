@@ -158,16 +158,20 @@ async fn a_node_logs_json_and_limits_bodies_if_told_to() {
 #[test]
 fn a_node_that_others_reach_does_not_catch_their_mails_unasked() {
     let beyond = ["config", "check", "--listen", "0.0.0.0:8080"];
+    // Through a proxy on the same machine they come from nowhere else.
+    let proxied = ["config", "check", "--set", "http.public_url=https://api.example.org"];
     for (more, refused) in [
         (&[][..], Some("`mail.smtp_host` is `` (from default), but must be the name of an SMTP server")),
         (&["--set", "mail.dev_inbox=on"], None),
         (&["--set", "mail.smtp_host=smtp.example.org"], Some("`mail.from` is `` (from default)")),
         (&["--set", "mail.smtp_host=smtp.example.org", "--set", "mail.from=no-reply@example.org"], None),
     ] {
-        let checked = prognet(&[&beyond, more].concat(), &[]);
-        let (_, error) = said(&checked);
-        assert_eq!(checked.status.success(), refused.is_none(), "{more:?}: {error}");
-        assert!(error.contains(refused.unwrap_or_default()), "{more:?}: {error}");
+        for open in [beyond, proxied] {
+            let checked = prognet(&[&open, more].concat(), &[]);
+            let (_, error) = said(&checked);
+            assert_eq!(checked.status.success(), refused.is_none(), "{open:?} {more:?}: {error}");
+            assert!(error.contains(refused.unwrap_or_default()), "{open:?} {more:?}: {error}");
+        }
     }
     let off = prognet(&["serve", "--listen", "127.0.0.1:0", "--set", "mail.dev_inbox=off"], &[]);
     assert!(said(&off).1.contains("`mail.smtp_host`"), "{off:?}");

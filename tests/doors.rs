@@ -358,7 +358,10 @@ async fn a_request_that_another_sites_page_sends_is_refused() {
 #[tokio::test]
 async fn answers_about_people_are_kept_nowhere_and_browsers_stay_with_https() {
     let data = tempfile::tempdir().unwrap();
-    let node = Node::with(data.path(), &[("PROGNET_HTTP_PUBLIC_URL", "https://api.example.org")]);
+    let node = Node::with(
+        data.path(),
+        &[("PROGNET_HTTP_PUBLIC_URL", "https://api.example.org"), ("PROGNET_MAIL_DEV_INBOX", "on")],
+    );
     let signed_in = sign_in(&node, ADMIN.0, ADMIN.1).await;
     let me = node.get("/v1/me").await;
     let refused = reply(node.stranger(Method::GET, "/v1/me")).await.unwrap();
@@ -453,5 +456,30 @@ fn the_tests_that_the_threat_model_names_are_there() {
     assert!(names.len() > 25, "{names:?}");
     for name in names {
         assert!(sources.contains(&format!("fn {name}(")), "{name}");
+    }
+}
+
+/// Security bar 46, and 23: a door is the same door when a letter of its name comes percent-encoded.
+#[tokio::test]
+async fn a_door_is_known_however_its_name_is_written() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::with(data.path(), &[("PROGNET_LIMITS_SIGN_UP", "2")]);
+    let sign_up = async |path: &str, origin: Option<&str>| {
+        let body = json!({ "email": "x@example.org", "password": "x", "name": "X" });
+        let request = node.stranger(Method::POST, path).json(&body);
+        let request = match origin {
+            Some(origin) => request.header("Origin", origin),
+            None => request,
+        };
+        reply(request).await.unwrap()
+    };
+    for path in ["/v1/accounts", "/v1/acco%75nts", "/v1/%61ccounts"] {
+        sign_up(path, Some("https://evil.example")).await.problem(403, "request/foreign");
+    }
+    for path in ["/v1/acco%75nts", "/v1/accounts"] {
+        sign_up(path, None).await.problem(400, "request/invalid");
+    }
+    for path in ["/v1/%61ccounts", "/v1/acco%75nts", "/v1/accounts"] {
+        sign_up(path, None).await.problem(429, "request/too-many");
     }
 }

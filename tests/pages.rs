@@ -186,7 +186,10 @@ async fn signing_in_again_is_a_new_session_and_ends_the_one_before() {
 #[tokio::test]
 async fn cookies_are_locked_up_over_https() {
     let data = tempfile::tempdir().unwrap();
-    let node = Node::with(data.path(), &[("PROGNET_HTTP_PUBLIC_URL", "https://app.example.org")]);
+    let node = Node::with(
+        data.path(),
+        &[("PROGNET_HTTP_PUBLIC_URL", "https://app.example.org"), ("PROGNET_MAIL_DEV_INBOX", "on")],
+    );
     let mut browser = Browser::new(&node);
     let form = browser.get("/signin").await;
     let flow = form.header("set-cookie").to_owned();

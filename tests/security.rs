@@ -237,7 +237,10 @@ async fn no_get_writes_anything() {
 #[tokio::test]
 async fn every_answer_about_a_person_is_hardened_and_kept_by_nobody() {
     let data = tempfile::tempdir().unwrap();
-    let node = Node::with(data.path(), &[("PROGNET_HTTP_PUBLIC_URL", "https://api.example.org")]);
+    let node = Node::with(
+        data.path(),
+        &[("PROGNET_HTTP_PUBLIC_URL", "https://api.example.org"), ("PROGNET_MAIL_DEV_INBOX", "on")],
+    );
     let signed_in = json!({ "email": ADMIN.0, "password": ADMIN.1 });
     let refresh = json!({ "refresh_token": node.tokens().refresh_token });
     let find = format!("/v1/accounts?email={}", ADMIN.0);

@@ -115,7 +115,7 @@ pub fn render(letter: &Letter, sender: Sender<'_>) -> Result<Rendered, Error> {
     let missing = || Error::new(ErrorKind::TemplateNotFound, "no words for this mail");
     let words = letter.language.words().ok_or_else(missing)?;
     let wording = words.mails.get(letter.mail.name()).ok_or_else(missing)?;
-    let said = said(&letter.mail, sender.name);
+    let said = said(&letter.mail, sender);
     let subject = filled("subject.txt", &wording.subject, &said)?;
     let is_one_line = !subject.chars().any(char::is_control);
     if !is_one_line {
@@ -155,7 +155,7 @@ fn filled(name: &str, words: &str, said: &Value) -> Result<String, Error> {
 }
 
 /// What the words of a mail may name.
-fn said(mail: &Mail, sender: &str) -> Value {
+fn said(mail: &Mail, Sender { name: sender, site, .. }: Sender<'_>) -> Value {
     let sender = shown(sender);
     let of_person = |name: &str| context! { sender, name => shown(name) };
     match mail {
@@ -174,7 +174,7 @@ fn said(mail: &Mail, sender: &str) -> Value {
             ..of_person("")
         },
         Mail::AccountDeletion { name, until } => {
-            context! { until => minute(*until), ..of_person(name.as_str()) }
+            context! { until => minute(*until), stay => format!("{site}/stay"), ..of_person(name.as_str()) }
         }
         Mail::RoleChanged { name, tenant_name, role, .. } => context! {
             tenant => shown(tenant_name.as_str()),

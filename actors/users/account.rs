@@ -9,7 +9,7 @@
 //! ```
 //! Appointing makes a platform admin, who may sign in at once. A closed account is about to be erased.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use prognet_supervisor::{Aggregate, Context, Decision, Entity, Kind, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -28,12 +28,19 @@ use crate::{
 /// A person is told of a sign-up with their address at most this often.
 const KNOCKS_APART: Duration = Duration::from_secs(3600);
 
+/// A person is told of other roles at most this often, within [`ROLES_TOLD_IN`].
+const ROLES_TOLD_MAX: usize = 20;
+/// See [`ROLES_TOLD_MAX`].
+const ROLES_TOLD_IN: Duration = Duration::from_secs(24 * 3600);
+
 /// One person.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Account {
     view: Option<View>,
     /// When the person was last told that somebody signed up with their address.
     knocked_at: Option<Timestamp>,
+    /// When the person was last told of other roles, oldest first.
+    roles_told: VecDeque<Timestamp>,
 }
 
 /// What an account shows of itself.
@@ -178,6 +185,9 @@ pub enum Event {
         at: Timestamp,
     },
     Knocked {
+        at: Timestamp,
+    },
+    RoleTold {
         at: Timestamp,
     },
 }
@@ -349,11 +359,17 @@ impl Account {
         role: Option<Role>,
         ctx: &Context,
     ) -> Result<Decision<Self>, Rejection> {
+        let known = self.known()?;
+        // Whoever changes a role to and fro is no cannon for mail.
+        let oldest = self.roles_told.iter().rev().nth(ROLES_TOLD_MAX - 1);
+        if oldest.is_some_and(|at| ctx.now().since(*at) < ROLES_TOLD_IN) {
+            return Ok(Decision::nothing());
+        }
         let mail = |name| match role {
             Some(role) => Mail::RoleChanged { name, tenant_name, colour, role: role.name().to_owned() },
             None => Mail::MembershipEnded { name, tenant_name, colour },
         };
-        Ok(self.known()?.telling(Decision::nothing(), mail, ctx))
+        Ok(known.telling(Decision::event(Event::RoleTold { at: ctx.now() }), mail, ctx))
     }
 }
 
@@ -422,6 +438,12 @@ impl Aggregate for Account {
             Event::Left { until, .. } => account.status = Status::Leaving { until: *until },
             Event::Closed { .. } => account.status = Status::Closed,
             Event::Knocked { at } => self.knocked_at = Some(*at),
+            Event::RoleTold { at } => {
+                self.roles_told.push_back(*at);
+                if self.roles_told.len() > ROLES_TOLD_MAX {
+                    self.roles_told.pop_front();
+                }
+            }
         }
     }
 
@@ -431,7 +453,7 @@ impl Aggregate for Account {
 
     fn publish(event: &Event) -> Option<serde_json::Value> {
         match event {
-            Event::Knocked { .. } => None,
+            Event::Knocked { .. } | Event::RoleTold { .. } => None,
             Event::Left { until, .. } => Some(serde_json::json!({ "until": until })),
             Event::Registered { .. }
             | Event::Appointed { .. }

@@ -259,7 +259,8 @@ impl Leaving {
 
     fn stay(&self, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         match (self.stage, &self.plan) {
-            (Stage::Grace, Some(plan)) => {
+            // Whom a tenant came to depend on is held beyond the grace, and may stay as well.
+            (Stage::Grace | Stage::Held, Some(plan)) => {
                 let reopened = Decision::event(Event::Reopened { at: ctx.now() }).clear(END);
                 let stay = reopened.send("stay", Account::at(plan.account), &account::Command::Stay);
                 Ok(self.stay_in_tenants(stay, plan.account))

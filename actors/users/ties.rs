@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use prognet_supervisor::{Aggregate, Asking, Name, Node, Reader, ReaderError, Recorded, Refused, Written};
+use prognet_supervisor::{
+    Aggregate, Asking, Name, Node, Reader, ReaderError, Recorded, Refused, Unavailable, Written,
+};
 
 use super::leaving::{Command, Event, Leaving};
 use crate::{
@@ -46,7 +48,14 @@ impl Reader for Ties {
         match node.ask(&asking, Leaving::at(account), command).await {
             // Whoever is erased has left.
             Ok(_) | Err(Refused::Erased) => Ok(()),
-            Err(refused) => Err(refused.into()),
+            Err(refused @ Refused::Unavailable(why)) if why != Unavailable::Quarantined => {
+                Err(refused.into())
+            }
+            // It waits for an operator: no reason to hold up all others.
+            Err(refused) => {
+                tracing::error!(account.id = %account, error = &refused as &dyn std::error::Error, "somebody who leaves is not told what they belong to");
+                Ok(())
+            }
         }
     }
 }

@@ -41,6 +41,12 @@ impl Rules {
     /// The fewest characters any rules ask for (NIST SP 800-63B s. 3.1.1.2).
     pub const FLOOR: usize = 8;
 
+    /// The fewest characters a password has under them.
+    #[must_use]
+    pub const fn shortest(self) -> usize {
+        if self.shortest > Self::FLOOR { self.shortest } else { Self::FLOOR }
+    }
+
     /// The password, if it may be one of the person whom `about` says something, such as an address.
     ///
     /// It takes a millisecond or two, which is more than an actor or a request's thread may.
@@ -48,7 +54,7 @@ impl Rules {
     /// # Errors
     /// Why not.
     pub fn check(self, text: &str, about: &[&str]) -> Result<Password, Unfit> {
-        let shortest = self.shortest.max(Self::FLOOR);
+        let shortest = self.shortest();
         if !(shortest..=LONGEST).contains(&text.chars().count()) {
             return Err(Unfit::Length { shortest });
         }

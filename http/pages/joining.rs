@@ -1,7 +1,14 @@
 //! Getting an account, and back into one: signing up, showing that an address is one's own, forgotten passwords.
 //! Nothing here tells whether an address has an account.
 
-use actix_web::{HttpResponse, http::StatusCode, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{AcceptLanguage, Header},
+    },
+    web::Data,
+};
 use minijinja::{Value, context};
 use prognet_sdk::{OpenAccount, ResetPassword, SignUp};
 use serde::Deserialize;
@@ -70,6 +77,13 @@ pub(super) async fn sign_up(visitor: Visitor, Query(coming): Query<Coming>) -> H
     std::future::ready(visitor.page(StatusCode::OK, "sign_up", &values)).await
 }
 
+/// The first of the browser's languages that mails are written in.
+fn spoken(request: &HttpRequest) -> Option<String> {
+    let languages = AcceptLanguage::parse(request).ok()?.ranked();
+    let primary = languages.iter().filter_map(|it| it.item()).map(|tag| tag.primary_language().to_owned());
+    primary.into_iter().find(|it| matches!(accounts::language(Some(it.clone())), Ok(Some(_))))
+}
+
 /// What the form of signing up leads to in the end.
 fn leading(return_to: &str) -> Value {
     let to = sign_in::own(return_to);
@@ -82,7 +96,8 @@ pub(super) async fn submit_sign_up(
     edge: Data<Edge>,
 ) -> HttpResponse {
     let Posted { visitor, form: Joining { email, name, password, return_to } } = posted;
-    let wanted = SignUp { email: email.clone(), password, name: name.clone(), language: None };
+    let language = spoken(visitor.request());
+    let wanted = SignUp { email: email.clone(), password, name: name.clone(), language };
     match accounts::start_sign_up(&stranger, wanted, &edge).await {
         Ok(email) => {
             let text = "Open the link in it, and the account is yours.";

@@ -23,7 +23,8 @@ pub(super) struct Link {
 pub(super) async fn show(Query(link): Query<Link>, edge: Data<Edge>) -> HttpResponse {
     let is_good = edge.setup.is_good(&edge.node, &link.token);
     let status = if is_good { StatusCode::OK } else { StatusCode::FORBIDDEN };
-    let values = context! { token => link.token.as_str(), is_good, name => "", email => "" };
+    let shortest = shortest(&edge);
+    let values = context! { token => link.token.as_str(), is_good, name => "", email => "", shortest };
     std::future::ready(page(status, "setup", &values)).await
 }
 
@@ -34,8 +35,13 @@ pub(super) async fn submit(stranger: Stranger, Form(wanted): Form<SetUp>, edge: 
         Ok(_) => page(StatusCode::CREATED, "setup", &context! { is_done => true, email }),
         Err(problem) => {
             let is_good = edge.setup.is_good(&edge.node, &token);
-            let values = context! { token, email, name, is_good, problem => told(&problem) };
+            let shortest = shortest(&edge);
+            let values = context! { token, email, name, is_good, shortest, problem => told(&problem) };
             page(problem.status(), "setup", &values)
         }
     }
+}
+
+fn shortest(edge: &Edge) -> usize {
+    edge.settings.auth.password_rules.shortest()
 }

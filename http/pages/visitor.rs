@@ -91,9 +91,11 @@ impl Visitor {
     pub(crate) async fn person_in(&self, tenant: TenantId) -> Result<Caller, Instead> {
         let caller = self.person()?;
         let (account, session) = (caller.account(), caller.claims().sid);
-        let tenant = tenant.to_string();
-        let tenant =
-            place::tenant_for(account, None, Some(&tenant), caller.own().asking(), &self.edge).await?;
+        let id = tenant.to_string();
+        let tenant = place::tenant_for(account, None, Some(&id), caller.own().asking(), &self.edge).await;
+        let tenant = tenant.inspect_err(|problem| {
+            record::kept_out(caller.peer(), account, Some(&id), problem.code());
+        })?;
         let claims = tokens::claims(&self.edge, account, session, tenant);
         match Caller::of_browser(&self.request, &self.edge, claims).await {
             Err(problem) if problem.code() == "session/outlived" => {
@@ -119,6 +121,7 @@ impl Visitor {
             proof => Value::from_safe_string(proof),
             here => self.request.path(),
             is_signed_in => self.caller.is_some(),
+            shortest => self.edge.settings.auth.password_rules.shortest(),
             has_inbox => dev::inbox(&self.request, &self.edge).is_some(),
         };
         let mut response = page(status, name, &context! { ..frame, ..values.clone() });
@@ -174,6 +177,9 @@ impl Visitor {
     pub(crate) fn leave(&self, to: &str) -> HttpResponse {
         let mut response = see_other(to);
         set(&mut response, SESSION, "", Some(0), &self.edge);
+        if self.way().is_some() {
+            set(&mut response, WAY, "", Some(0), &self.edge);
+        }
         response
     }
 }

@@ -34,9 +34,9 @@ use crate::{
     problem::{Problem, invalid},
 };
 
-/// What asking for a new password takes at least: more than finding the account and writing down that it was
-/// asked, so that the time tells nobody whether there was one to find.
-const FORGOT_TAKES: Duration = Duration::from_millis(150);
+/// What signing up (beside hashing) and asking for a new password take at least: more than finding the account and
+/// writing down that it was asked, so that the time tells nobody whether there was one to find.
+const ASKING_TAKES: Duration = Duration::from_millis(150);
 
 /// Tenants whose names are no password of their members; few belong to more.
 const TENANTS_KNOWN: usize = 20;
@@ -71,10 +71,21 @@ pub(crate) async fn start_sign_up(
     let password = edge.passwords.new_hash("password", wanted.password, about, salt).await?;
     may_mail(&email, stranger.peer(), edge)?;
     let attempt = Attempt { link, name, password, language };
+    let floor = edge.node.clock().sleep(ASKING_TAKES);
+    let done = begin_sign_up(&email, AccountId::new(id), attempt, stranger.asking(), edge).await;
+    floor.await;
+    done.map(|()| email)
+}
+
+async fn begin_sign_up(
+    email: &Email,
+    account: AccountId,
+    attempt: Attempt,
+    asking: &Asking,
+    edge: &Edge,
+) -> Result<(), Problem> {
     let email_reservation = edge.node.hash("email", email.key().as_bytes());
-    let asking = stranger.asking();
     let held = edge.node.read(asking, Reservation::at(email_reservation)).await?;
-    let account = AccountId::new(id);
     let holder = held.owner.map(AccountId::new).filter(|holder| *holder != account);
     let holder = match holder {
         // Out of an old backup: the address was let go, and its holder erased, after it was made.
@@ -86,7 +97,7 @@ pub(crate) async fn start_sign_up(
         }
         holder => holder,
     };
-    // Either way something is read, and something is written to one entity.
+    // Either way something is read, and something is written to one entity; a new one has its home's key made too.
     let command = match holder {
         Some(_) => sign_up::Command::Again(attempt),
         None => {
@@ -96,7 +107,7 @@ pub(crate) async fn start_sign_up(
         }
     };
     edge.node.ask(asking, SignUp::at(holder.unwrap_or(account)), command).await?;
-    Ok(email)
+    Ok(())
 }
 
 /// One salt for all who open a link: a password is the sign-up's if it hashes to the same.
@@ -153,7 +164,7 @@ pub(crate) async fn forgot(stranger: Stranger, Json(body): Json<ForgotPassword>,
 pub(crate) async fn mail_reset(stranger: &Stranger, email: &str, edge: &Edge) -> Result<Email, Problem> {
     let email = Email::parse(email).map_err(invalid("email"))?;
     may_mail(&email, stranger.peer(), edge)?;
-    let floor = edge.node.clock().sleep(FORGOT_TAKES);
+    let floor = edge.node.clock().sleep(ASKING_TAKES);
     let done = mail_reset_to(&email, stranger.asking(), edge).await;
     floor.await;
     done.map(|()| email)

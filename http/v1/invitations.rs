@@ -129,7 +129,7 @@ pub(crate) async fn open_of(
     Ok(InvitationPage { data: rows.into_iter().map(wire).collect(), next })
 }
 
-/// Revokes an invitation: its link opens nothing any more.
+/// Revokes an invitation: its link opens nothing, unless the same address is invited again.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/invitations/{invitation}", tag = "invitations", params(("tenant" = String, Path, description = "The tenant's id, `ten_...`"), ("invitation" = String, Path, description = "The invitation's id, `inv_...`"), ("Idempotency-Key" = Option<String>, Header, description = "Makes a retry meet the first attempt: 1 to 200 visible ASCII characters")),
     responses((status = 204, description = "Revoked"), Problems))]
 pub(crate) async fn revoke(caller: Caller, path: Path<(String, String)>, edge: Data<Edge>) -> Answer {
@@ -207,6 +207,12 @@ pub(crate) async fn let_in(
     }
     let member = edge.node.read(own.asking(), Membership::at(tenant, account)).await?;
     let member = member.ok_or(membership::Rejection::Unknown)?;
+    match member.status {
+        membership::Status::Active => {}
+        membership::Status::Suspended { .. } => return Err(Problem::member_suspended()),
+        // It let somebody in once, who was removed since.
+        membership::Status::Removed { .. } => return Err(Rejection::Over { how: How::Accepted }.into()),
+    }
     let own = OwnTenant {
         tenant: tenants::wire_of(tenant, &known),
         role: member.role.name().to_owned(),

@@ -223,7 +223,13 @@ pub(crate) async fn export(caller: Caller, edge: Data<Edge>) -> Answer {
         memberships.append(&mut page.data);
     }
     let named = account.to_string();
-    let activity = audit::of_home(account.home(), &named, &Page::FIRST, scope.asking(), &edge).await?;
+    let of = async |page: &Page| audit::of_home(account.home(), &named, page, scope.asking(), &edge).await;
+    let mut activity = of(&Page::FIRST).await?;
+    while let Some(next) = activity.next.take() {
+        let mut more = of(&Page::behind(next)).await?;
+        activity.data.append(&mut more.data);
+        activity = AuditPage { data: activity.data, ..more };
+    }
     let export = AccountExport {
         at: edge.node.clock().now().to_string(),
         language: language_of(&known),

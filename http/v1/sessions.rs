@@ -96,8 +96,10 @@ pub(crate) async fn refresh(stranger: Stranger, Json(body): Json<Refresh>, edge:
     let spent = Refreshing::parse(&refresh_token, &edge.node).ok_or_else(Problem::unauthorized)?;
     let Refreshing { account, session, generation } = spent;
     let asking = Asking { asker: account.number(), key: None, ..*stranger.asking() };
-    let so_far = stands(account, session, &asking, &edge).await?;
-    let tenant = tenant_for(account, Some(&so_far), tenant.as_deref(), &asking, &edge).await?;
+    let wanted = tenant.as_deref();
+    let kept_out = |problem: &Problem| record::kept_out(stranger.peer(), account, wanted, problem.code());
+    let so_far = stands(account, session, &asking, &edge).await.inspect_err(kept_out)?;
+    let tenant = tenant_for(account, Some(&so_far), wanted, &asking, &edge).await.inspect_err(kept_out)?;
     let refresh = session::Command::Refresh { generation };
     let refreshed = edge.node.ask(&asking, Session::at(account, session), refresh).await?;
     let view = refreshed.reply.ok_or_else(Problem::session_ended)?;

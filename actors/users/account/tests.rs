@@ -131,6 +131,7 @@ fn every_event_ever_written_is_read() {
             Event::Stayed { at: NOON },
             CLOSED,
             Event::Knocked { at: NOON },
+            Event::RoleTold { at: NOON },
         ],
     );
 }
