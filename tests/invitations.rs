@@ -45,6 +45,9 @@ async fn an_invitation_shows_what_it_is_and_lets_in_whoever_has_the_address() {
     bob.post("/v1/invitations/accept", accept).await.ok();
     look(&node, &token).await.problem(409, "invitation/over");
     owner.until_listed(&path, 0).await;
+    // Its link is no way back for whoever was removed since.
+    owner.delete(&format!("/v1/tenants/{tenant}/members/{}", bob.account)).await;
+    bob.post("/v1/invitations/accept", json!({ "token": token })).await.problem(409, "invitation/over");
 }
 
 #[tokio::test]

@@ -152,6 +152,20 @@ async fn a_person_signs_in_looks_around_and_signs_out() {
     assert_eq!(export.header("content-disposition"), "attachment; filename=\"account.json\"");
     let export: serde_json::Value = serde_json::from_str(&export.text).unwrap();
     assert_eq!(export["account"]["email"], ADMIN.0);
+    // All of one's sessions are shown, however many there were.
+    for _ in 0..55 {
+        let body = json!({ "email": ADMIN.0, "password": ADMIN.1 });
+        reply(node.stranger(Method::POST, "/v1/sessions").json(&body)).await.unwrap().ok();
+    }
+    let mut shown = 0;
+    for _ in 0..600 {
+        shown = browser.get("/account").await.text.matches("last used").count();
+        if shown == 57 {
+            break;
+        }
+        node.a_moment_later().await;
+    }
+    assert_eq!(shown, 57, "those, the one here, and the one the node's admin was given");
     let tenant = node.tenant("acme").await;
     let page = browser.get(&format!("/organizations/{tenant}")).await;
     assert!(page.text.contains("Tenant created"), "{}", page.text);

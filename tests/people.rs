@@ -296,3 +296,29 @@ async fn a_person_gives_themselves_another_name() {
     let stranger = reply(node.stranger(Method::PATCH, "/v1/me").json(&json!({ "name": "x" }))).await.unwrap();
     assert_eq!(stranger.status, StatusCode::UNAUTHORIZED);
 }
+
+/// Everything is more than a page.
+#[tokio::test]
+async fn an_export_has_all_that_happened() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let token = person(&node, "grace@example.org").await.access_token;
+    for turn in 0..60 {
+        let name = json!({ "name": format!("Grace {turn}") });
+        with(&node, Method::PATCH, "/v1/me", &token, name).await.ok();
+    }
+
+    let is_renamed = |entry: &&Value| entry["action"] == "account.renamed";
+    let mut renamed = 0;
+    for _ in 0..600 {
+        let export = with(&node, Method::GET, "/v1/me/export", &token, json!({})).await.ok();
+        let activity = &export["activity"];
+        renamed = activity["data"].as_array().unwrap().iter().filter(is_renamed).count();
+        assert_eq!(activity["next"], Value::Null);
+        if renamed == 60 {
+            return;
+        }
+        node.a_moment_later().await;
+    }
+    panic!("{renamed} of 60")
+}

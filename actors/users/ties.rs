@@ -48,14 +48,17 @@ impl Reader for Ties {
         match node.ask(&asking, Leaving::at(account), command).await {
             // Whoever is erased has left.
             Ok(_) | Err(Refused::Erased) => Ok(()),
-            Err(refused @ Refused::Unavailable(why)) if why != Unavailable::Quarantined => {
-                Err(refused.into())
-            }
             // It waits for an operator: no reason to hold up all others.
-            Err(refused) => {
+            Err(
+                refused @ (Refused::Unavailable(Unavailable::Quarantined)
+                | Refused::KeyReused
+                | Refused::Poison
+                | Refused::Fault),
+            ) => {
                 tracing::error!(account.id = %account, error = &refused as &dyn std::error::Error, "somebody who leaves is not told what they belong to");
                 Ok(())
             }
+            Err(refused) => Err(refused.into()),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     input::Form,
     place,
     problem::Problem,
+    record,
     tokens::{self, Refreshing},
     v1::{dev, sessions::Opened},
 };

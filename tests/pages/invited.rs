@@ -140,6 +140,28 @@ async fn whoever_has_no_account_yet_signs_up_and_comes_back_to_the_invitation() 
     assert_eq!(guest.get("/").await.leads_to(), format!("/organizations/{tenant}"), "there is one");
 }
 
+#[tokio::test]
+async fn whoever_signs_up_is_written_to_in_the_language_of_their_browser() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    for (languages, email, subject) in [
+        ("de-AT,de;q=0.9,en;q=0.8", "grace@example.org", "E-Mail-Adresse"),
+        ("fr-FR, en;q=0.5, de;q=0.1", "bob@example.org", "Confirm your e-mail address"),
+        ("*", "eve@example.org", "Confirm your e-mail address"),
+    ] {
+        let mut guest = Browser::new(&node);
+        let proof = guest.get("/signup").await.proof();
+        let fields = [("csrf", proof.as_str()), ("email", email), ("name", "X"), ("password", PASSWORD)];
+        let request = guest.request(reqwest::Method::POST, "/signup").header("Accept-Language", languages);
+        guest.send(request.form(&fields)).await.shows(202, "A mail is on its way");
+        link(&node, email, "/verify?").await;
+        let mails = format!("/v1/dev/messages?to={email}");
+        let mails = reply(node.stranger(reqwest::Method::GET, &mails)).await.unwrap().ok();
+        let found = mails["data"][0]["subject"].as_str().unwrap();
+        assert!(found.contains(subject), "{languages}: {found}");
+    }
+}
+
 /// Line 26 of the security bar, for what a browser is given to keep.
 #[tokio::test]
 async fn signing_up_leads_to_own_pages_alone() {

@@ -9,6 +9,7 @@ const APPOINTED: Event = Event::Appointed { at: NOON };
 const ACTIVATED: Event = Event::Activated { at: NOON };
 const DISABLED: Event = Event::Disabled { at: NOON };
 const CLOSED: Event = Event::Closed { at: NOON };
+const TOLD: Event = Event::RoleTold { at: NOON };
 
 fn email() -> Email {
     Email::parse("ada@example.org").unwrap()
@@ -107,10 +108,22 @@ fn a_person_is_told_of_a_sign_up_with_their_address_once_an_hour() {
 #[test]
 fn a_person_is_told_of_each_role_they_get_or_lose() {
     for role in [Some(Role::Owner), None] {
-        let tell = Command::TellRole { tenant_name: TenantName::parse("Acme").unwrap(), colour: None, role };
-        given::<Account>([registered(), ACTIVATED]).when(tell.clone()).then([]).sends(&["tell"]);
-        given::<Account>([registered(), CLOSED]).when(tell).rejects(Rejection::Unknown);
+        given::<Account>([registered(), ACTIVATED]).when(tell(role)).then([TOLD]).sends(&["tell"]);
+        given::<Account>([registered(), CLOSED]).when(tell(role)).rejects(Rejection::Unknown);
     }
+}
+
+#[test]
+fn whoever_changes_a_role_to_and_fro_is_no_cannon_for_mail() {
+    let told = |times| [vec![registered(), ACTIVATED], vec![TOLD; times]].concat();
+    given::<Account>(told(ROLES_TOLD_MAX - 1)).when(tell(None)).then([TOLD]).sends(&["tell"]);
+    given::<Account>(told(ROLES_TOLD_MAX)).when(tell(None)).then([]).sends(&[]);
+    let later = given::<Account>(told(ROLES_TOLD_MAX + 5)).after(ROLES_TOLD_IN).when(tell(None));
+    assert_eq!(later.accepted().unwrap().len(), 1);
+}
+
+fn tell(role: Option<Role>) -> Command {
+    Command::TellRole { tenant_name: TenantName::parse("Acme").unwrap(), colour: None, role }
 }
 
 #[test]
@@ -131,7 +144,7 @@ fn every_event_ever_written_is_read() {
             Event::Stayed { at: NOON },
             CLOSED,
             Event::Knocked { at: NOON },
-            Event::RoleTold { at: NOON },
+            TOLD,
         ],
     );
 }

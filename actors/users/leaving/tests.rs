@@ -120,6 +120,8 @@ fn a_person_who_changes_their_mind_in_time_stays() {
     let reopened = Event::Reopened { at: NOON };
     let history = [started(), owned(&[ONE]), Event::Excused {}, LEFT, SIGNED_OUT];
     given::<Leaving>(history).when(Command::Stay).then([reopened.clone()]).sends(&["stay", "back"]);
+    let held = [Event::Ended { at: NOON }, Event::Belonged { tenants: vec![TWO] }, Event::Held { at: NOON }];
+    given::<Leaving>(with(until_grace(), held)).when(Command::Stay).then([reopened.clone()]).sends(&["stay"]);
     let here = given::<Leaving>(with(until_grace(), [reopened]))
         .hears::<Account>("stay", &Ok(None))
         .then([Event::Stayed {}]);
