@@ -264,8 +264,7 @@ mod tests {
     #[test]
     fn what_a_person_typed_is_escaped() {
         let problem = context! { title => "<i>", detail => "", code => "", errors => Vec::<String>::new() };
-        let values =
-            context! { token => "\"><script>", email => "", name => "<b>", is_good => true, problem };
+        let values = context! { token => "\"><script>", email => "", name => "<b>", is_good => true, shortest => 12, problem };
         let page = TEMPLATES.get_template("setup.html").unwrap().render(values).unwrap();
         assert!(page.contains("&lt;b&gt;") && !page.contains("<script>") && !page.contains("<i>"), "{page}");
     }
