@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
-use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Node, Reply, reply};
+use crate::{
+    guesses::tokens,
+    harness::{ADMIN, Node, Reply, reply},
+};
 
 async fn sign_in(node: &Node, body: Value) -> Reply {
     reply(node.stranger(Method::POST, "/v1/sessions").json(&body)).await.unwrap()
@@ -19,10 +21,6 @@ async fn refresh(node: &Node, token: &str) -> Reply {
 
 async fn with(node: &Node, method: Method, path: &str, token: &str) -> Reply {
     reply(node.stranger(method, path).bearer_auth(token)).await.unwrap()
-}
-
-fn tokens(reply: Reply) -> Tokens {
-    serde_json::from_value(reply.ok()).unwrap()
 }
 
 /// Security bar 6: no account by default, and one use.
