@@ -10,7 +10,7 @@ use prognet_actors::{
 };
 use prognet_sdk::Tokens;
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     guesses::tokens,
