@@ -238,7 +238,8 @@ settings! {
     entities: Entities {
         /// An entity without a command for this long leaves memory; its next command brings it back.
         idle: Duration = "2m";
-        /// Entities running at once; the one not used for longest leaves first. Each takes about 11 KB.
+        /// Entities running at once; the one not used for longest leaves first. Each takes about
+        /// 16 KiB with 2 KiB of state.
         resident_max: usize = "50000";
         /// What the entities running at once may weigh, by estimate: the other bound of the same kind.
         resident_bytes: Bytes = "768MiB";

@@ -13,8 +13,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::Node,
-    people::{PASSWORD, person, with},
+    harness::{Node, PASSWORD},
+    people::{person, with},
 };
 use forger::{Record, forge, number_entities, number_shards};
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     guesses::{post, sign_in, sign_up, tokens},
-    harness::{ADMIN, Node, reply},
-    people::{PASSWORD, mails, person, token_in, with},
+    harness::{ADMIN, Node, PASSWORD, reply},
+    people::{mails, person, token_in, with},
 };
 
 const OLD: &str = "grace@example.org";

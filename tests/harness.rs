@@ -330,6 +330,12 @@ async fn pause() {
     tick.tick().await;
 }
 
+/// A problem without what names the request.
+pub(crate) fn bare(mut problem: Value) -> Value {
+    problem.as_object_mut().unwrap().remove("request_id");
+    problem
+}
+
 pub(crate) async fn reply(request: reqwest::RequestBuilder) -> reqwest::Result<Reply> {
     let response = request.send().await?;
     let (status, headers) = (response.status(), response.headers().clone());

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::{
     guesses::{post, sign_in, tokens},
-    harness::{Node, reply},
-    people::{PASSWORD, mails, token_in, with},
+    harness::{Node, PASSWORD, reply},
+    people::{mails, token_in, with},
 };
 
 async fn look(node: &Node, token: &str) -> crate::harness::Reply {

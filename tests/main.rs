@@ -1,4 +1,5 @@
-//! Promises of the product, through its public doors: real processes, killed for real.
+//! Promises of the product, through public doors: of real processes, or of a node in memory where the test drives the
+//! clock.
 
 #![allow(
     clippy::unwrap_used,

@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     guesses::{sign_in, tokens},
-    harness::{Node, Reply, reply},
+    harness::{Node, PASSWORD, Reply, reply},
     mail::counterpart::{Certificate, Server},
-    people::{PASSWORD, token_in},
+    people::token_in,
 };
 
 /// People, each of whom meets a kill at another moment.

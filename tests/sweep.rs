@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     durability::readers_caught_up,
     guesses::{sign_in, tokens},
-    harness::{ADMIN, Node, Person, Reply, reply},
+    harness::{ADMIN, Node, Person, Reply, bare, reply},
 };
 
 /// Doors for everybody; whoever opens another one says so here.
@@ -285,12 +285,6 @@ async fn nothing_that_happens_in_one_tenant_shows_in_another() {
 
     assert!(before.len() > 10, "{}", before.len());
     assert_eq!(shown().await, before);
-}
-
-/// A problem without what names the request.
-fn bare(mut problem: Value) -> Value {
-    problem.as_object_mut().unwrap().remove("request_id");
-    problem
 }
 
 /// Security bar 41: lists count and show what is one's own, whatever else there is.

@@ -12,22 +12,23 @@ use prognet_supervisor::{Name, Node, Reader, ReaderError, Recorded, Service, tes
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{ADMIN, Reply, reply};
+use super::{ADMIN, PASSWORD, Reply, reply};
 use crate::{
     guesses::tokens,
     mail::{self, Way},
-    people::{PASSWORD, token_in},
+    people::token_in,
 };
 
-/// What a turn takes on the clock, while something waits for it.
+/// What a turn takes on the clock, while something waits for it and the clock is to run.
 const STEP: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub(crate) struct Driven {
     pub(crate) world: World,
     pub(crate) admin: Tokens,
+    pub(crate) url: String,
     inbox: DevInbox,
-    url: String,
+    step: Duration,
     client: reqwest::Client,
     events: Arc<Mutex<Vec<Vec<u8>>>>,
 }
@@ -60,8 +61,17 @@ fn services() -> Vec<Service> {
 }
 
 impl Driven {
-    /// A node whose admin is signed in.
+    /// A node whose admin is signed in; its clock runs while it works.
     pub(crate) async fn start() -> Self {
+        Self::stepping(STEP).await
+    }
+
+    /// One whose clock stands until the test moves it: what takes time on the clock has no end there.
+    pub(crate) async fn still() -> Self {
+        Self::stepping(Duration::ZERO).await
+    }
+
+    async fn stepping(step: Duration) -> Self {
         let (inbox, events) = (DevInbox::default(), Arc::default());
         EVENTS.set(Arc::clone(&events));
         mail::leave_by(Way::Inbox(inbox.clone()));
@@ -73,7 +83,7 @@ impl Driven {
         reply(client.post(format!("{url}/v1/setup")).json(&body)).await.unwrap().ok();
         let body = json!({ "email": ADMIN.0, "password": ADMIN.1 });
         let admin = tokens(reply(client.post(format!("{url}/v1/sessions")).json(&body)).await.unwrap());
-        Self { world, admin, inbox, url, client, events }
+        Self { world, admin, url, inbox, step, client, events }
     }
 
     /// A request without a token.
@@ -83,7 +93,7 @@ impl Driven {
 
     /// Its answer, however much of the clock's time that takes.
     pub(crate) async fn answer(&self, request: reqwest::RequestBuilder) -> Reply {
-        self.world.driven(STEP, reply(request)).await.unwrap()
+        self.world.driven(self.step, reply(request)).await.unwrap()
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {
@@ -101,7 +111,7 @@ impl Driven {
     /// The tokens in all mails to an address, oldest first, once there are so many mails.
     pub(crate) async fn links(&self, to: &str, mails: usize) -> Vec<String> {
         let caught = || self.inbox.after(0, Some(to));
-        self.world.until(STEP, || async { caught().len() >= mails }).await;
+        self.world.until(self.step, || async { caught().len() >= mails }).await;
         let links = caught().into_iter().map(|mail| json!({ "links": mail.links }));
         links.filter_map(|mail| token_in(&mail)).collect()
     }
