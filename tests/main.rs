@@ -38,4 +38,5 @@ mod sagas;
 mod security;
 mod sessions;
 mod sweep;
+mod switching;
 mod tidy;
