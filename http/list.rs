@@ -13,12 +13,12 @@ use crate::{Edge, cursor, input::page_items, problem::Problem};
 #[into_params(parameter_in = Query)]
 pub(crate) struct Page {
     /// A page's `next`: reads on behind it.
-    after: Option<String>,
+    pub(crate) after: Option<String>,
     /// Items of the page, 50 unless said otherwise.
     #[param(minimum = 1)]
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// The `Prognet-Consistency` of a write that the list must show.
-    consistency: Option<String>,
+    pub(crate) consistency: Option<String>,
 }
 
 impl Page {

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Login(session::Login),
     /// Ends the session and forgets it.
     Logout(session::Plain),
+    /// Goes on in the session for a tenant, or for the platform.
+    Switch(session::Switch),
     /// Says who is signed in.
     Whoami(session::Plain),
     /// Prints an access token that is good for a while yet, e.g. for curl.
@@ -119,6 +121,7 @@ async fn ask(command: Command) -> anyhow::Result<()> {
         Command::Setup(setup) => setup.run().await,
         Command::Login(login) => login.run().await,
         Command::Logout(plain) => plain.logout().await,
+        Command::Switch(switch) => switch.run().await,
         Command::Whoami(plain) => plain.whoami().await,
         Command::Token(plain) => plain.token().await,
         Command::Tenants(command) => command.run().await,
@@ -136,9 +139,10 @@ struct Usage(&'static str);
 
 /// What went wrong, for people.
 fn complaint(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<Error>().and_then(Error::problem) {
-        Some(problem) => refusal(problem),
-        None => format!("prognet: {error:#}\n"),
+    match error.downcast_ref::<Error>() {
+        Some(Error::Problem { problem, .. }) => refusal(problem),
+        Some(Error::NoSession) => format!("prognet: {error}\n  sign in with `prognet login`\n"),
+        Some(_) | None => format!("prognet: {error:#}\n"),
     }
 }
 

@@ -83,6 +83,39 @@ async fn of_fifty_foundings_with_one_slug_exactly_one_wins() {
     assert_eq!(listed["data"].as_array().unwrap().len(), 1);
 }
 
+/// Its reservation knows the one that has it, before any list shows it.
+#[tokio::test]
+async fn a_tenant_is_found_by_its_slug_by_whoever_may_list_tenants_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let bob = node.person("bob").await;
+    let find = async |query: &str| node.get(&format!("/v1/tenants?slug={query}")).await;
+    assert_eq!(find("acme").await.ok(), json!({ "data": [], "next": null }));
+    let (acme, _other) = (bob.founds("acme").await, bob.founds("acme-2").await);
+    let path = format!("/v1/tenants/{acme}");
+
+    let found = find("acme").await.ok();
+    assert_eq!(found, json!({ "data": [node.get(&path).await.ok()], "next": null }));
+    node.post(&format!("{path}/suspend"), json!({ "reason": "abuse" })).await.ok();
+    assert_eq!(find("acme&limit=1").await.ok()["data"][0]["status"], "suspended");
+    node.post(&format!("{path}/resume"), json!({})).await.ok();
+    for nobodys in ["acm", "acme-3"] {
+        assert_eq!(find(nobodys).await.ok()["data"], json!([]));
+    }
+    for (query, field) in
+        [("Acme", "slug"), ("", "slug"), ("acme&after=x", "after"), ("acme&limit=0", "limit")]
+    {
+        assert_eq!(find(query).await.problem(400, "request/invalid")["errors"][0]["field"], field);
+    }
+
+    let owner = bob.in_tenant(&acme).await;
+    for slug in ["acme", "acme-3"] {
+        for person in [&bob, &owner] {
+            person.get(&format!("/v1/tenants?slug={slug}")).await.problem(403, "auth/forbidden");
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_idempotency_key_has_one_effect_and_one_reply() {
     let data = tempfile::tempdir().unwrap();

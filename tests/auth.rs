@@ -152,6 +152,66 @@ async fn forged_tokens_of_every_kind_are_refused() {
     with(&node, Method::GET, "/v1/me", &other.tokens().access_token).await.problem(401, "auth/token");
 }
 
+/// Security bar 33: the algorithm is ours to say, whatever somebody makes of our public key or signs with their own.
+#[tokio::test]
+async fn no_token_chooses_the_algorithm_that_it_is_checked_by() {
+    use aws_lc_rs::{rand::SystemRandom, rsa, signature};
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let good = node.tokens().access_token.clone();
+    let ours = jsonwebtoken::decode_header(&good).unwrap();
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(&good).unwrap().claims;
+    let shown = node.stranger(Method::GET, "/.well-known/jwks.json").send().await.unwrap();
+    let shown = shown.text().await.unwrap();
+    let jwk_text = shown.strip_prefix(r#"{"keys":["#).unwrap().strip_suffix("]}").unwrap();
+    let jwk: Value = serde_json::from_str(jwk_text).unwrap();
+    assert_eq!(jwk["kid"].as_str(), ours.kid.as_deref());
+    let public = public_key(&jwk);
+    let (signed, own) = good.rsplit_once('.').unwrap();
+    let verifies = signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, &public);
+    verifies.verify(signed.as_bytes(), &from_base64url(own)).expect("it is the key that signs");
+
+    let header = |alg| Header { alg, ..ours.clone() };
+    let pem = pem(&public);
+    let secrets = [pem.as_str(), pem.trim_end(), jwk_text, &shown];
+    let mut forged: Vec<_> = secrets
+        .iter()
+        .map(|secret| EncodingKey::from_secret(secret.as_bytes()))
+        .chain([EncodingKey::from_secret(&public)])
+        .map(|secret| encode(&header(Algorithm::HS256), &claims, &secret).unwrap())
+        .collect();
+    let key = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
+    let rs256 = serde_json::to_vec(&header(Algorithm::RS256)).unwrap();
+    let signed = format!("{}.{}", base64url(&rs256), good.split('.').nth(1).unwrap());
+    let mut own_rsa = vec![0; key.public_modulus_len()];
+    key.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut own_rsa).unwrap();
+    forged.extend([format!("{signed}.{}", base64url(&own_rsa)), format!("{signed}.{own}")]);
+
+    for token in forged {
+        with(&node, Method::GET, "/v1/me", &token).await.problem(401, "auth/token");
+    }
+    assert_eq!(with(&node, Method::GET, "/v1/me", &good).await.status, 200);
+}
+
+/// The public key of a JWK as a `SubjectPublicKeyInfo` (RFC 5480 s. 2): what stands before every point of P-256.
+fn public_key(jwk: &Value) -> Vec<u8> {
+    const P256: [u8; 27] = [
+        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+        0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+    ];
+    let part = |name: &str| from_base64url(jwk[name].as_str().unwrap());
+    [&P256[..], &part("x"), &part("y")].concat()
+}
+
+/// A public key as tools write and read it (RFC 7468 s. 13).
+fn pem(public: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::prelude::BASE64_STANDARD.encode(public);
+    let (first, rest) = text.split_at(64);
+    format!("-----BEGIN PUBLIC KEY-----\n{first}\n{rest}\n-----END PUBLIC KEY-----\n")
+}
+
 /// Security bar 34: its time.
 #[tokio::test]
 async fn an_access_token_ends_with_its_time() {
@@ -358,6 +418,11 @@ async fn the_audit_trail_tells_who_did_what() {
     let other = node.tenant("other").await;
     let foreign = format!("/v1/tenants/{other}/audit?after={}", first["next"].as_str().unwrap());
     node.get(&foreign).await.problem(400, "request/invalid");
+}
+
+fn from_base64url(text: &str) -> Vec<u8> {
+    use base64::Engine;
+    base64::prelude::BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
 fn base64url(bytes: &[u8]) -> String {

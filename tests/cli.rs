@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, Node};
+use crate::harness::{ADMIN, Node, PASSWORD};
 
 /// Somebody at a terminal, with a home of their own.
 struct Shell {
@@ -118,6 +118,11 @@ async fn an_admin_is_made_signs_in_runs_tenants_and_signs_out() {
     let created = ["tenants", "create", "--name", "Acme", "--slug", "acme", "-o", "json"];
     let created = shell.run(&created).json();
     let id = created["id"].as_str().unwrap();
+    let found = shell.run(&["tenants", "find", "acme", "-o", "json"]).json();
+    assert_eq!(found, json!({ "data": [created], "next": null }));
+    assert!(shell.run(&["tenants", "find", "acme"]).ok().contains("  Acme\n"));
+    assert_eq!(shell.run(&["tenants", "find", "globex"]).ok(), "");
+    shell.run(&["tenants", "find", "Acme"]).failed(1, &["(400)", "slug: ", "/problems/request/invalid"]);
     let renamed = ["tenants", "rename", id, "--name", "Acme Inc", "--if-version", "1", "-o", "json"];
     assert_eq!(shell.run(&renamed).json()["name"], "Acme Inc");
     shell.run(&renamed).failed(1, &["The tenant says no (412)", "/problems/tenant/version-mismatch"]);
@@ -153,11 +158,96 @@ async fn a_platform_admin_looks_after_people() {
     let shown = shell.run(&["accounts", "get", &bob.account]).ok();
     assert!(shown.contains("bob@example.org") && shown.contains("active"), "{shown}");
 
+    let activity = format!("/v1/accounts/{}/activity", bob.account);
+    crate::durability::readers_caught_up(&node).await;
+    let trail = node.get(&activity).await.ok();
+    assert_eq!(accounts("activity", &bob.account), trail);
+    let page = shell.run(&["accounts", "activity", &bob.account, "--limit", "1"]).ok();
+    assert!(page.contains(trail["data"][0]["action"].as_str().unwrap()), "{page}");
+    let (_, next) = page.trim_end().split_once("more: --after ").unwrap();
+    let rest = shell.run(&["accounts", "activity", &bob.account, "--after", next]).ok();
+    assert!(rest.contains("account.disabled") && rest.contains(&node.tokens().account), "{rest}");
+
     shell.run(&["accounts", "get", "bob"]).failed(2, &["begins with `acc_`"]);
     let nobodys = format!("acc_{}", "0".repeat(26));
     shell.run(&["accounts", "disable", &nobodys]).failed(1, &["(404)", "/problems/account/unknown"]);
     let own = node.tokens().account.clone();
     shell.run(&["accounts", "disable", &own]).failed(1, &["(409)", "/problems/account/runs-platform"]);
+}
+
+#[tokio::test]
+async fn a_member_works_in_one_tenant_and_the_next_from_the_command_line() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let (ada, bob) = (node.person("ada1").await, node.person("bob").await);
+    let (acme, globex) = (ada.founds("acme").await, bob.founds("globex").await);
+    let owner = ada.in_tenant(&acme).await;
+    owner.lets_in(&acme, &bob, "member").await;
+    owner.until_listed(&format!("/v1/tenants/{acme}/members"), 2).await;
+    bob.until_listed("/v1/me/tenants", 2).await;
+    let shell = Shell::new(&node);
+    let members = |of: &str| shell.run(&["members", "list", of]);
+    let place = || shell.run(&["whoami", "-o", "json"]).json()["tenant"].clone();
+
+    let login = ["login", "--email", &bob.email, "--tenant", &acme];
+    let said = shell.run_with(&login, &format!("{PASSWORD}\n")).ok();
+    assert!(said.contains(&format!("as bob@example.org, for {acme}")), "{said}");
+    let listed = members(&acme).ok();
+    assert!(listed.contains("ada1@example.org") && listed.contains("bob@example.org"), "{listed}");
+    members(&globex).failed(1, &["(404)", "/problems/tenant/unknown"]);
+
+    let said = shell.run(&["switch", &globex]).ok();
+    assert!(said.contains(&format!("for {globex} from now on")), "{said}");
+    assert!(members(&globex).ok().contains("owner"));
+    members(&acme).failed(1, &["(404)", "/problems/tenant/unknown"]);
+    // It is the session's that is kept, not the token's.
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(shell.credentials()).unwrap()).unwrap();
+    kept[node.url()]["access_token"] = json!("spoilt");
+    std::fs::write(shell.credentials(), kept.to_string()).unwrap();
+    assert_eq!(place(), globex.as_str());
+
+    let tokens = shell.run(&["switch", "-o", "json"]).json();
+    assert_eq!((&tokens["account"], tokens.get("tenant")), (&json!(bob.account), None));
+    let own = shell.run(&["members", "own"]).ok();
+    assert!(own.contains(&acme) && own.contains(&globex), "{own}");
+    assert_eq!(place(), Value::Null);
+}
+
+#[tokio::test]
+async fn a_switch_that_is_refused_says_why_and_a_session_is_stuck_nowhere() {
+    let data = tempfile::tempdir().unwrap();
+    let node = Node::start(data.path());
+    let bob = node.person("bob").await;
+    let (acme, foreign) = (bob.founds("acme").await, node.tenant("globex").await);
+    let shell = Shell::new(&node);
+    shell.run(&["switch", &acme]).failed(1, &["no session", "prognet login"]);
+    let token = shell.command(&["switch"]).env("PROGNET_TOKEN", &node.tokens().access_token).spawn();
+    finish(token.unwrap(), "").failed(2, &["PROGNET_TOKEN", "unset it"]);
+    shell.run(&["switch", "acme"]).failed(2, &["begins with `ten_`"]);
+    let login = |tenant: &str| {
+        let login = ["login", "--email", &bob.email, "--tenant", tenant];
+        shell.run_with(&login, &format!("{PASSWORD}\n"))
+    };
+    login(&foreign).failed(1, &["(404)", "/problems/tenant/unknown"]);
+    assert!(!shell.credentials().exists());
+
+    login(&acme).ok();
+    shell.run(&["switch", &foreign]).failed(1, &["(404)", "/problems/tenant/unknown"]);
+    assert_eq!(shell.run(&["whoami", "-o", "json"]).json()["tenant"], acme.as_str());
+    node.post(&format!("/v1/tenants/{acme}/suspend"), json!({ "reason": "abuse" })).await.ok();
+    for refused in [["switch", acme.as_str()], ["whoami", "-ojson"]] {
+        shell.run(&refused).failed(1, &["(403)", "/problems/tenant/suspended"]);
+    }
+    shell.run(&["switch"]).ok();
+    shell.run(&["whoami"]).ok();
+
+    node.post(&format!("/v1/tenants/{acme}/resume"), json!({})).await.ok();
+    let kept = shell.run(&["switch", &acme, "-o", "json"]).json();
+    node.post(&format!("/v1/tenants/{acme}/suspend"), json!({ "reason": "abuse" })).await.ok();
+    shell.run(&["logout"]).ok();
+    let spent = node.stranger(reqwest::Method::POST, "/v1/sessions/refresh");
+    let spent = spent.json(&json!({ "refresh_token": kept["refresh_token"] }));
+    crate::harness::reply(spent).await.unwrap().problem(401, "session/ended");
 }
 
 #[tokio::test]

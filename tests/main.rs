@@ -39,4 +39,5 @@ mod sagas;
 mod security;
 mod sessions;
 mod sweep;
+mod switching;
 mod tidy;

@@ -88,6 +88,7 @@ pub(crate) async fn open(stranger: &Stranger, wanted: SignIn, edge: &Edge) -> Re
 
 /// Goes on with a session: the next access token and the next refresh token.
 ///
+/// The access token is for the `tenant` that is named, or for the platform: so a session switches between tenants.
 /// Repeating it within the grace gives the same refresh token; after that the session ends.
 #[utoipa::path(post, path = "/v1/sessions/refresh", tag = "sessions", request_body = Refresh,
     responses((status = 200, description = "The next tokens", body = Tokens), Problems), security(()))]

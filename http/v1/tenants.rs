@@ -15,20 +15,23 @@ use prognet_actors::{
         found_tenant::{self, Plan},
         tenant::{self, Reason, Status, View},
     },
+    users::Reservation,
     values::{Colour, Slug, TenantName},
 };
 use prognet_sdk::{
     ChangeTenant, CreateTenant, SessionLimits, SuspendTenant, Suspension, TenantPage, TenantStatus,
     TenantView,
 };
-use prognet_supervisor::{Timestamp, Written};
+use prognet_supervisor::{Asking, Timestamp, Written};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::{Problems, sessions};
 
 use crate::{
     Edge,
     caller::Caller,
-    input::{Json, Query},
+    input::{Json, Query, page_items},
     list::{self, Page},
     problem::{Problem, invalid},
 };
@@ -53,7 +56,7 @@ pub(crate) async fn found(
     let name = TenantName::parse(&wanted.name).map_err(invalid("name"))?;
     let scope = caller.may_on_platform(Right::CreateTenant)?;
     let tenant = TenantId::new(scope.created_id(edge));
-    let slug_reservation = edge.node.hash("slug", slug.as_str().as_bytes());
+    let slug_reservation = reservation_of(&slug, edge);
     let is_counted = !caller.principal().is_platform_admin;
     let at_most = is_counted.then_some(edge.settings.tenancy.per_account_max);
     let plan = Plan { tenant, slug, slug_reservation, name, owner: caller.account(), at_most };
@@ -151,11 +154,39 @@ pub(crate) async fn resume(caller: Caller, tenant: Path<String>, edge: Data<Edge
     ask(&caller, Right::SuspendTenant, &tenant, tenant::Command::Resume, &edge).await
 }
 
+/// Which tenants.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Sought {
+    /// The one with this slug alone, if there is one.
+    slug: Option<String>,
+    /// A page's `next`: reads on behind it.
+    after: Option<String>,
+    /// Items of the page, 50 unless said otherwise.
+    #[param(minimum = 1)]
+    limit: Option<usize>,
+    /// The `Prognet-Consistency` of a write that the list must show.
+    consistency: Option<String>,
+}
+
 /// Tenants in the order they were founded; `consistency` takes the token of a write the list must show.
-#[utoipa::path(get, path = "/v1/tenants", tag = "tenants", params(Page),
+///
+/// With `slug` it is the one tenant that has it, or none: as it is now, whatever the list shows so far.
+#[utoipa::path(get, path = "/v1/tenants", tag = "tenants", params(Sought),
     responses((status = 200, description = "A page of tenants", body = TenantPage), Problems))]
-pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Edge>) -> Answer {
+pub(crate) async fn list(caller: Caller, Query(sought): Query<Sought>, edge: Data<Edge>) -> Answer {
     let scope = caller.may_on_platform(Right::ListTenants)?;
+    let Sought { slug, after, limit, consistency } = sought;
+    let page = Page { after, limit, consistency };
+    if let Some(slug) = slug {
+        page_items(page.limit, &edge)?;
+        if page.after.is_some() {
+            return Err(Problem::field("after", "not with `slug`, of which there is one page"));
+        }
+        let found = with_slug(&slug, scope.asking(), &edge).await?;
+        return Ok(HttpResponse::Ok().json(TenantPage { data: found.into_iter().collect(), next: None }));
+    }
     let prefix = Directory::PREFIX;
     let (rows, next) =
         list::page::<Directory, directory::Row>("tenants", prefix, &page, scope.asking(), &edge).await?;
@@ -164,6 +195,21 @@ pub(crate) async fn list(caller: Caller, Query(page): Query<Page>, edge: Data<Ed
         wire(id, (&name, &slug, colour.as_ref()), status, version, created_at)
     });
     Ok(HttpResponse::Ok().json(TenantPage { data: data.collect(), next }))
+}
+
+/// The tenant whose slug it is: its reservation knows.
+async fn with_slug(slug: &str, asking: &Asking, edge: &Edge) -> Result<Option<TenantView>, Problem> {
+    let slug = Slug::parse(slug).map_err(invalid("slug"))?;
+    let held = edge.node.read(asking, Reservation::at(reservation_of(&slug, edge))).await?;
+    let Some(id) = held.owner.map(TenantId::new) else { return Ok(None) };
+    // It may be claimed for a tenant that is being founded.
+    let view = edge.node.read(asking, Tenant::at(id)).await?;
+    Ok(view.map(|view| wire_of(id, &view)))
+}
+
+/// The reservation that gives a slug to one tenant.
+fn reservation_of(slug: &Slug, edge: &Edge) -> u128 {
+    edge.node.hash("slug", slug.as_str().as_bytes())
 }
 
 async fn ask(caller: &Caller, right: Right, tenant: &str, command: tenant::Command, edge: &Edge) -> Answer {

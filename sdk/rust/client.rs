@@ -76,6 +76,9 @@ pub enum Error {
     /// Tokens could not be loaded or kept.
     #[error("failed to keep the session's tokens")]
     Tokens(#[source] std::io::Error),
+    /// Nobody is signed in, or with a token alone.
+    #[error("there is no session to go on with")]
+    NoSession,
 }
 
 impl Error {
@@ -89,7 +92,8 @@ impl Error {
             | Self::Stream
             | Self::Ended
             | Self::Url(_)
-            | Self::Tokens(_) => None,
+            | Self::Tokens(_)
+            | Self::NoSession => None,
         }
     }
 
@@ -99,7 +103,12 @@ impl Error {
             // 502 and 504 are a proxy's words for a node that is not there just now.
             Self::Problem { problem, .. } => matches!(problem.status, 429 | 502 | 503 | 504),
             Self::Transport(error) => !error.is_builder(),
-            Self::Answer(_) | Self::Stream | Self::Ended | Self::Url(_) | Self::Tokens(_) => false,
+            Self::Answer(_)
+            | Self::Stream
+            | Self::Ended
+            | Self::Url(_)
+            | Self::Tokens(_)
+            | Self::NoSession => false,
         }
     }
 
@@ -111,7 +120,8 @@ impl Error {
             | Self::Stream
             | Self::Ended
             | Self::Url(_)
-            | Self::Tokens(_) => None,
+            | Self::Tokens(_)
+            | Self::NoSession => None,
         }
     }
 }

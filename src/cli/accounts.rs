@@ -1,9 +1,9 @@
 //! Accounts, for whoever runs the platform.
 
 use clap::{Args, Subcommand};
-use prognet_sdk::{AccountList, AccountView};
+use prognet_sdk::{AccountList, AccountView, AuditEntry, AuditPage};
 
-use super::{Options, lines};
+use super::{Options, Part, lines, listed};
 
 /// What can be asked about accounts.
 #[derive(Debug, Subcommand)]
@@ -24,6 +24,14 @@ pub(crate) enum Command {
     Enable(One),
     /// Ends all sessions of a person.
     EndSessions(One),
+    /// Lists what happened to an account, and who did it, oldest first.
+    #[command(after_help = "Example:\n  prognet accounts activity acc_... --limit 10")]
+    Activity {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        part: Part,
+    },
 }
 
 /// An account.
@@ -45,6 +53,10 @@ impl Command {
             Self::EndSessions(One { id, options }) => {
                 options.client()?.end_sessions_of(&id).await?;
                 return options.done(&format!("all sessions of {id} are over"));
+            }
+            Self::Activity { one: One { id, options }, part } => {
+                let page = options.client()?.account_activity(&id, &part.page()).await?;
+                return options.print(&page, trail);
             }
             Self::Get(One { id, options }) => {
                 let account = options.client()?.account(&id).await;
@@ -74,6 +86,14 @@ fn table(list: &AccountList) -> String {
         format!("{}  {:8}  {}  {}\n", account.id, account.status, account.email, account.name)
     };
     list.data.iter().map(line).collect()
+}
+
+/// A line an entry: when, what, to what, and by whom.
+fn trail(page: &AuditPage) -> String {
+    listed(&page.data, page.next.as_deref(), |entry| {
+        let AuditEntry { at, by, action, subject, .. } = entry;
+        format!("{at}  {action:30}  {subject}  {}\n", by.as_deref().unwrap_or("-"))
+    })
 }
 
 fn text(account: &AccountView) -> String {

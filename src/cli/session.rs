@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use prognet_sdk::{SetUp, SignIn, client::Client};
 
-use super::{NEAREST, Options, Usage, credentials::Credentials, environment, lines, print, typed};
+use super::{NEAREST, Options, Usage, credentials::Credentials, environment, lines, print, tenant_id, typed};
 
 const PASSWORDS: &str = "The password is asked for, or taken from PROGNET_PASSWORD, or read from standard input \
                          if that is no terminal. It is never an argument.";
@@ -39,12 +39,32 @@ pub(crate) struct Setup {
 #[command(after_help = format!(
     "{PASSWORDS}\n\nThe session is kept in $XDG_CONFIG_HOME/prognet (or ~/.config/prognet), for the owner's eyes \
      only; with `-o json` its tokens are printed too.\n\nExamples:\n  prognet login --email ada@example.org\n  \
-     prognet login --email ada@example.org --url https://api.example.org < password.txt"
+     prognet login --email ada@example.org --url https://api.example.org < password.txt\n  \
+     prognet login --email ada@example.org --tenant ten_..."
 ))]
 pub(crate) struct Login {
     /// The account's address; asked for if it is not given.
     #[arg(long)]
     email: Option<String>,
+    /// The tenant to go on for, `ten_...`; without one it is the platform.
+    #[arg(long, value_parser = tenant_id)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Goes on in the session for a tenant, or for the platform.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "One account belongs to many tenants, and is in one at a time: the commands to come ask for this \
+                  one, and those still running do from the next token on. Its id is in `prognet members own`, which \
+                  is asked for the platform. If the tenant lets you in no more, `prognet switch` leads out.\n\n\
+                  Examples:\n  prognet switch ten_...\n  prognet switch"
+)]
+pub(crate) struct Switch {
+    /// The tenant, `ten_...`; without one it is the platform.
+    #[arg(value_parser = tenant_id)]
+    tenant: Option<String>,
     #[command(flatten)]
     options: Options,
 }
@@ -88,13 +108,32 @@ impl Login {
             None if io::stdin().is_terminal() => typed("Email: ")?,
             None => return Err(Usage("without a terminal, --email is needed").into()),
         };
-        let sign_in =
-            SignIn { email: email.clone(), password: password("Password: ")?, tenant: None, device: None };
-        let client =
-            Client::new(&self.options.url)?.keeping(Box::new(Credentials::of(&self.options.url)?))?;
-        let tokens = client.sign_in(&sign_in).await?;
+        let (password, tenant) = (password("Password: ")?, self.tenant);
+        let sign_in = SignIn { email: email.clone(), password, tenant, device: None };
         let url = &self.options.url;
-        self.options.print(&tokens, |_| format!("signed in to {url} as {email}\n"))
+        let client = Client::new(url)?.keeping(Box::new(Credentials::of(url)?))?;
+        let tokens = client.sign_in(&sign_in).await?;
+        self.options.print(&tokens, |tokens| match &tokens.tenant {
+            Some(tenant) => format!("signed in to {url} as {email}, for {tenant}\n"),
+            None => format!("signed in to {url} as {email}\n"),
+        })
+    }
+}
+
+impl Switch {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        if environment("PROGNET_TOKEN").is_some() {
+            return Err(
+                Usage("PROGNET_TOKEN is a token without a session: unset it to switch the one kept").into()
+            );
+        }
+        let url = &self.options.url;
+        let client = Client::new(url)?.keeping(Box::new(Credentials::of(url)?))?;
+        let tokens = client.switch(self.tenant.as_deref()).await?;
+        self.options.print(&tokens, |tokens| {
+            let place = tokens.tenant.as_deref().unwrap_or("the platform");
+            format!("at {url}, for {place} from now on\n")
+        })
     }
 }
 

@@ -25,6 +25,14 @@ pub(crate) enum Command {
     },
     /// Shows a tenant as it is now.
     Get(One),
+    /// Finds the tenant with a slug, if there is one: for platform admins.
+    #[command(after_help = "Example:\n  prognet tenants find acme")]
+    Find {
+        /// The slug, as it is.
+        slug: String,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Lists tenants in the order they were founded.
     #[command(after_help = "Examples:\n  prognet tenants list --limit 10\n  \
                             prognet tenants list --all -o json | jq -r '.data[].slug'")]
@@ -86,6 +94,9 @@ impl Command {
         let (options, tenant) = match self {
             Self::List { all, limit, after, options } => {
                 return list(all, Page { after, limit }, &options).await;
+            }
+            Self::Find { slug, options } => {
+                return options.print(&options.client()?.tenant_by_slug(&slug).await?, table);
             }
             Self::Create { name, slug, options } => {
                 let created = options.client()?.create_tenant(&CreateTenant { name, slug }).await;

@@ -3,8 +3,8 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::{Client, Error};
-use crate::{AccountList, AccountView};
+use super::{Client, Error, Page};
+use crate::{AccountList, AccountView, AuditPage};
 
 impl Client {
     /// The account with an address, if there is one.
@@ -46,5 +46,13 @@ impl Client {
     pub async fn end_sessions_of(&self, id: &str) -> Result<(), Error> {
         let request = self.write(Method::DELETE, &["accounts", id, "sessions"], &json!({}))?;
         self.retried(&request, true).await.map(drop)
+    }
+
+    /// A page of what happened to a person's account, and who did it, oldest first.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn account_activity(&self, id: &str, page: &Page) -> Result<AuditPage, Error> {
+        self.page(&["accounts", id, "activity"], page).await
     }
 }

@@ -103,18 +103,43 @@ impl Client {
         Ok(tokens)
     }
 
+    /// Goes on in the session for another tenant, or without one for the platform: now, and whenever it is renewed.
+    ///
+    /// # Errors
+    /// See [`Error`]; then it goes on as before.
+    pub async fn switch(&self, tenant: Option<&str>) -> Result<Tokens, Error> {
+        let mut held = self.session.held.lock().await;
+        // Whoever else renewed the session has the refresh token that is good now.
+        let tokens = match (self.session.load()?, &*held) {
+            (Some(kept), _) => kept,
+            (None, Held::Account { tokens, .. }) => tokens.clone(),
+            (None, Held::Nobody | Held::Bearer(_)) => return Err(Error::NoSession),
+        };
+        let next = self.refresh(&tokens, tenant).await?;
+        self.session.save(Some(&next))?;
+        *held = Held::new(next.clone());
+        Ok(next)
+    }
+
     /// Ends the session it is in, and forgets its tokens.
     ///
     /// # Errors
     /// See [`Error`]; a session that is over already is none.
     pub async fn sign_out(&self) -> Result<(), Error> {
-        let session = match &*self.session.held.lock().await {
-            Held::Account { tokens, .. } => Some(tokens.session.clone()),
+        let held = match &*self.session.held.lock().await {
+            Held::Account { tokens, .. } => Some((tokens.session.clone(), tokens.tenant.is_some())),
             Held::Nobody | Held::Bearer(_) => None,
         };
-        if let Some(session) = session {
-            let request = self.write(Method::DELETE, &["sessions", &session], &serde_json::json!({}))?;
-            match self.retried(&request, true).await {
+        if let Some((session, is_for_tenant)) = held {
+            let mut ended = self.end(&session).await;
+            // A tenant that lets its holder in no more refuses this too; the platform does not.
+            if is_for_tenant && ended.as_ref().is_err_and(|error| error.problem().is_some()) {
+                ended = match self.switch(None).await {
+                    Ok(_) => self.end(&session).await,
+                    Err(error) => Err(error),
+                };
+            }
+            match ended {
                 Err(error) if error.problem().is_none_or(|problem| problem.status != 401) => {
                     return Err(error);
                 }
@@ -124,6 +149,11 @@ impl Client {
         self.session.save(None)?;
         *self.session.held.lock().await = Held::Nobody;
         Ok(())
+    }
+
+    async fn end(&self, session: &str) -> Result<Vec<u8>, Error> {
+        let request = self.write(Method::DELETE, &["sessions", session], &serde_json::json!({}))?;
+        self.retried(&request, true).await
     }
 
     /// Who is asking.
@@ -162,15 +192,16 @@ impl Client {
             *held = Held::Account { tokens, ends: None };
             return Ok(Some(token));
         }
-        let next = self.refresh(tokens).await?;
+        let next = self.refresh(tokens, tokens.tenant.as_deref()).await?;
         self.session.save(Some(&next))?;
         let token = next.access_token.clone();
         *held = Held::new(next);
         Ok(Some(token))
     }
 
-    async fn refresh(&self, tokens: &Tokens) -> Result<Tokens, Error> {
-        let wanted = Refresh { refresh_token: tokens.refresh_token.clone(), tenant: tokens.tenant.clone() };
+    async fn refresh(&self, tokens: &Tokens, tenant: Option<&str>) -> Result<Tokens, Error> {
+        let refresh_token = tokens.refresh_token.clone();
+        let wanted = Refresh { refresh_token, tenant: tenant.map(str::to_owned) };
         let request = self.write(Method::POST, &["sessions", "refresh"], &wanted)?;
         let response = self.attempt(&request, None).await?;
         let body = response.bytes().await.map_err(Error::Transport)?;

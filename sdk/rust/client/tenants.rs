@@ -44,6 +44,14 @@ impl Client {
         self.page(&["tenants"], page).await
     }
 
+    /// The tenant with a slug, if there is one, as it is now: for platform admins.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn tenant_by_slug(&self, slug: &str) -> Result<TenantPage, Error> {
+        self.ask(self.get(&["tenants"], &[("slug", Some(slug))])?).await
+    }
+
     /// All pages from one on, each asked for when it is wanted.
     pub fn tenant_pages(&self, first: Page) -> impl Stream<Item = Result<TenantPage, Error>> + use<> {
         let client = self.clone();

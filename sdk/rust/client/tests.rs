@@ -163,6 +163,82 @@ async fn tokens_another_process_renewed_are_taken_over_and_not_spent_twice() {
     assert!(seen.lock().unwrap().iter().all(|request| !request.contains("/refresh")));
 }
 
+/// Tokens as programs share them: whoever renews them keeps them for the others.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Option<Tokens>>>);
+
+impl KeepTokens for Shared {
+    fn load(&self) -> std::io::Result<Option<Tokens>> {
+        Ok(self.0.lock().unwrap().clone())
+    }
+    fn save(&self, tokens: Option<&Tokens>) -> std::io::Result<()> {
+        *self.0.lock().unwrap() = tokens.cloned();
+        Ok(())
+    }
+}
+
+fn tokens_for(tenant: &str, access: &str) -> Tokens {
+    Tokens { tenant: Some(tenant.to_owned()), ..serde_json::from_str(&tokens(access)).unwrap() }
+}
+
+#[tokio::test]
+async fn a_session_goes_on_for_the_tenant_it_was_switched_to_whenever_it_is_renewed() {
+    let renewals = AtomicUsize::new(0);
+    let (client, seen) = node(move |request| {
+        if request.starts_with("POST /v1/sessions/refresh") {
+            let access = format!("new{}", renewals.fetch_add(1, Ordering::Relaxed));
+            let for_tenant = || serde_json::to_string(&tokens_for("ten_2", &access)).unwrap();
+            return reply(200, "", &if request.contains("ten_2") { for_tenant() } else { tokens(&access) });
+        }
+        match header(request, "authorization") {
+            // The first one that the switch gave is refused once it is used.
+            Some("Bearer new1" | "Bearer new2") => reply(200, "", &tenant()),
+            _ => reply(401, "", "{}"),
+        }
+    })
+    .await;
+    assert!(matches!(client.switch(Some("ten_2")).await, Err(Error::NoSession)));
+    let shared = Shared::default();
+    let client = client.keeping(Box::new(shared.clone())).unwrap();
+    assert!(matches!(client.switch(None).await, Err(Error::NoSession)));
+    // Another process signed in.
+    shared.save(Some(&serde_json::from_str(&tokens("old")).unwrap())).unwrap();
+
+    assert_eq!(client.switch(Some("ten_2")).await.unwrap().tenant.as_deref(), Some("ten_2"));
+    client.tenant("ten_2").await.unwrap();
+    assert_eq!(shared.load().unwrap(), Some(tokens_for("ten_2", "new1")));
+    assert_eq!(client.switch(None).await.unwrap().tenant, None);
+    client.tenant("ten_2").await.unwrap();
+
+    let seen = seen.lock().unwrap();
+    let renewals: Vec<_> = seen.iter().filter(|request| request.contains("/refresh")).collect();
+    let spent = |number: usize, access: &str| renewals[number].contains(&format!("\"refresh-{access}\""));
+    assert!(spent(0, "old") && spent(1, "new0") && spent(2, "new1"), "{renewals:?}");
+    let is_for_tenant: Vec<_> = renewals.iter().map(|request| request.contains("\"ten_2\"")).collect();
+    assert_eq!(is_for_tenant, [true, true, false]);
+}
+
+/// A session must not be stuck in a tenant that was suspended.
+#[tokio::test]
+async fn a_session_is_ended_even_if_its_tenant_lets_nobody_in() {
+    let problem = r#"{"type":"/problems/tenant/suspended","title":"no","status":403}"#;
+    let (client, seen) = node(move |request| match header(request, "authorization") {
+        _ if request.starts_with("POST /v1/sessions/refresh") => reply(200, "", &tokens("new")),
+        Some("Bearer new") => reply(204, "", ""),
+        _ => reply(403, "", problem),
+    })
+    .await;
+    let shared = Shared::default();
+    shared.save(Some(&tokens_for("ten_2", "old"))).unwrap();
+    let client = client.keeping(Box::new(shared.clone())).unwrap();
+
+    client.sign_out().await.unwrap();
+
+    assert_eq!(shared.load().unwrap(), None);
+    let last = seen.lock().unwrap().last().unwrap().clone();
+    assert!(last.starts_with("DELETE /v1/sessions/ses_1") && last.contains("Bearer new"), "{last}");
+}
+
 #[tokio::test]
 async fn a_live_stream_goes_on_behind_the_last_whole_event() {
     let connections = AtomicUsize::new(0);
