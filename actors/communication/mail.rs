@@ -26,6 +26,8 @@ pub enum Mail {
     EmailChangeConfirm { name: PersonName, account: AccountId, id: u128 },
     /// To the old address: it is to be replaced by `new`, which is masked, and that can be undone.
     EmailChangeNotice { name: PersonName, account: AccountId, id: u128, new: String },
+    /// To the old address: it is the account's again.
+    EmailChangeUndone { name: PersonName },
     /// Asks a person into a tenant.
     Invitation {
         tenant: TenantId,
@@ -66,6 +68,7 @@ impl Mail {
             Self::PasswordChanged { .. } => "password_changed",
             Self::EmailChangeConfirm { .. } => "email_change_confirm",
             Self::EmailChangeNotice { .. } => "email_change_notice",
+            Self::EmailChangeUndone { .. } => "email_change_undone",
             Self::Invitation { .. } => "invitation",
             Self::AccountDeletion { .. } => "account_deletion",
             Self::RoleChanged { .. } => "role_changed",
@@ -86,6 +89,7 @@ impl Mail {
             | Self::PasswordChanged { .. }
             | Self::EmailChangeConfirm { .. }
             | Self::EmailChangeNotice { .. }
+            | Self::EmailChangeUndone { .. }
             | Self::AccountDeletion { .. } => None,
         }
     }
@@ -105,6 +109,7 @@ impl Mail {
             Self::Invitation { tenant, id, .. } => Some((Purpose::AcceptInvitation, tenant.home(), *id)),
             Self::AlreadyRegistered { .. }
             | Self::PasswordChanged { .. }
+            | Self::EmailChangeUndone { .. }
             | Self::AccountDeletion { .. }
             | Self::RoleChanged { .. }
             | Self::MembershipEnded { .. } => None,

@@ -163,6 +163,7 @@ fn said(mail: &Mail, Sender { name: sender, site, .. }: Sender<'_>) -> Value {
         | Mail::AlreadyRegistered { name }
         | Mail::ResetPassword { name, .. }
         | Mail::PasswordChanged { name }
+        | Mail::EmailChangeUndone { name }
         | Mail::EmailChangeConfirm { name, .. } => of_person(name.as_str()),
         Mail::EmailChangeNotice { name, new, .. } => {
             context! { new => shown(new), ..of_person(name.as_str()) }
@@ -199,6 +200,7 @@ fn brand(mail: &Mail, sender: &str) -> String {
         | Mail::PasswordChanged { .. }
         | Mail::EmailChangeConfirm { .. }
         | Mail::EmailChangeNotice { .. }
+        | Mail::EmailChangeUndone { .. }
         | Mail::AccountDeletion { .. } => shown(sender),
     }
 }

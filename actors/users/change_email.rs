@@ -241,8 +241,13 @@ impl ChangeEmail {
                 Ok(Self::releasing(undone(), plan, plan.new_reservation))
             }
             (Stage::Kept, Some(plan)) if plan.link == link => {
-                let restore = account::Command::ChangeEmail { email: plan.person.to.clone() };
-                Ok(undone().send("restore", Account::at(plan.account), &restore))
+                let Recipient { to, name, language } = plan.person.clone();
+                let restore = account::Command::ChangeEmail { email: to.clone() };
+                let mail = Mail::EmailChangeUndone { name };
+                let tell = message::Command::Send { mail, to, language };
+                let message = Message::at(plan.account.home(), ctx.fresh_id());
+                let undone = undone().send("restore", Account::at(plan.account), &restore);
+                Ok(undone.send("tell", message, &tell))
             }
             (Stage::Restoring | Stage::Ending | Stage::ReleasingNew, Some(plan)) if plan.link == link => {
                 Ok(Decision::nothing())

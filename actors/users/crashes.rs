@@ -295,7 +295,11 @@ async fn a_change_that_is_taken_back_before_it_was_confirmed_leaves_nothing() {
 
 #[tokio::test]
 async fn a_confirmed_change_that_is_taken_back_gives_the_old_address_again_and_ends_all_sessions() {
-    over_crashes(2, changed, undo, async |world: &World| {
+    let changed = async |world: &World| {
+        changed(world).await;
+        delivered(world, 2).await;
+    };
+    over_crashes_with_mails(&[(OLD, 2), (NEW, 1)], changed, undo, async |world: &World| {
         is_as_before(world).await && world.read(Credential::at(ADA)).await.unwrap().epoch == 1
     })
     .await;

@@ -152,6 +152,7 @@ fn every_event_ever_written_is_read() {
             role: "admin".to_owned(),
         },
         Mail::AccountDeletion { name: name(), until: NOON },
+        Mail::EmailChangeUndone { name: name() },
     ];
     let requests =
         mails.into_iter().map(|mail| Event::Requested { mail, to: to(), language: Language::De, at: NOON });

@@ -36,6 +36,7 @@ fn mails(name: &str) -> Vec<Mail> {
             role: "owner".to_owned(),
         },
         Mail::MembershipEnded { name: person(), tenant_name: TenantName::parse(name).unwrap(), colour: None },
+        Mail::EmailChangeUndone { name: person() },
     ];
     assert_eq!(mails.len(), ENGLISH.as_ref().unwrap().mails.len());
     mails

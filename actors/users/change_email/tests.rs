@@ -69,7 +69,7 @@ fn the_old_address_takes_a_change_back_before_and_for_a_week_after() {
         .hears::<Reservation>("release", &Ok(HELD))
         .then([Event::Released {}]);
 
-    given::<ChangeEmail>(kept()).when(undo()).then([UNDONE]).sends(&["restore"]);
+    given::<ChangeEmail>(kept()).when(undo()).then([UNDONE]).sends(&["restore", "tell"]);
     let mut history = kept();
     history.push(UNDONE);
     given::<ChangeEmail>(history.clone())
