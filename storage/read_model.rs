@@ -72,6 +72,9 @@ pub trait ReadModel: Send + Sync + 'static {
     /// Forgets rows and position: the projection is rebuilt from zero.
     fn clear(&self, projection: Name) -> BoxFuture<'_, Result<(), TierError>>;
 
+    /// Has what is committed outlive the process, so that the next one has less to rebuild.
+    fn flush(&self) -> BoxFuture<'_, Result<(), TierError>>;
+
     /// A digest of all rows in key order, opened: equal rows, equal digest, whatever the keys that seal them.
     fn digest(&self, projection: Name) -> BoxFuture<'_, Result<u64, TierError>>;
 }

@@ -415,10 +415,16 @@ impl Node {
         self.0.doors.root.kill();
     }
 
-    /// Takes no more commands, lets what is under way become durable, and closes the journal.
+    /// Takes no more commands, lets what is under way become durable, closes the journal and flushes the read models.
     pub async fn stop(&self) {
         self.0.doors.is_stopping.store(true, Ordering::Relaxed);
         self.runtime().journal.close().await;
+        if let Err(error) = self.runtime().read_model.flush().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "failed to flush the read models: the next start reads more of the journal"
+            );
+        }
         self.0.doors.root.stop(Some("the node stops".to_owned()));
     }
 }

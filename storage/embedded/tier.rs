@@ -452,6 +452,13 @@ impl ReadModel for SledTier {
         Box::pin(ready(self.guarded(|tier| tier.clear_now(projection))))
     }
 
+    fn flush(&self) -> BoxFuture<'_, Result<(), TierError>> {
+        Box::pin(ready(self.guarded(|tier| {
+            tier.db.flush().map_err(failed("flush"))?;
+            Ok(())
+        })))
+    }
+
     fn digest(&self, projection: Name) -> BoxFuture<'_, Result<u64, TierError>> {
         Box::pin(ready(self.guarded(|tier| tier.digest_now(projection))))
     }

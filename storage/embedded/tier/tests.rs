@@ -49,6 +49,25 @@ fn a_tier_ahead_of_the_journal_is_refused_by_name() {
     assert_eq!(refused, "the read models have seen record 8, but the journal ends at 7: it lost something");
 }
 
+/// A process may end before whoever holds the tier lets go of it.
+#[tokio::test]
+async fn what_was_flushed_is_there_though_nobody_closed_the_tier() {
+    let (place, next) = (Place::new(), Place::new());
+    let (tier, _) = place.open(9).unwrap();
+    commit(&tier, 1, 8);
+
+    tier.flush().await.unwrap();
+
+    let copied = |name: &str| {
+        let (from, to) = (place.directory.path().join("tier"), next.directory.path().join("tier"));
+        std::fs::create_dir_all(&to).unwrap();
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    };
+    ["db", "conf"].into_iter().for_each(copied);
+    let (left, why) = next.open(9).unwrap();
+    assert_eq!((position(&left).lsn, why), (Lsn(8), None));
+}
+
 /// Whatever happened to the files, rows and position tell the same story, at the latest when asked again.
 #[test]
 fn a_damaged_tier_is_begun_afresh_when_it_is_met() {
