@@ -50,6 +50,8 @@ pub struct ChangeEmail {
     stage: Stage,
     /// When changes were begun lately.
     starts: Vec<Timestamp>,
+    /// When the last one was made.
+    changed_at: Option<Timestamp>,
 }
 
 /// One address for another.
@@ -222,8 +224,10 @@ impl ChangeEmail {
     }
 
     fn confirm(&self, link: u128, ctx: &Context) -> Result<Decision<Self>, Rejection> {
+        // Its timer may come a moment later.
+        let is_late = self.starts.last().is_some_and(|at| ctx.now().since(*at) >= CONFIRM_LASTS);
         match (self.stage, &self.plan) {
-            (Stage::Pending, Some(plan)) if plan.link == link => {
+            (Stage::Pending, Some(plan)) if plan.link == link && !is_late => {
                 let confirm = reservation::Command::Confirm { owner: plan.account.number() };
                 let new = Reservation::at(plan.new_reservation);
                 let confirmed = Decision::event(Event::Confirmed { at: ctx.now() }).clear(END);
@@ -236,11 +240,13 @@ impl ChangeEmail {
 
     fn undo(&self, link: u128, ctx: &Context) -> Result<Decision<Self>, Rejection> {
         let undone = || Decision::event(Event::Undone { at: ctx.now() }).clear(END);
+        // Its timer may come a moment later.
+        let is_late = self.changed_at.is_some_and(|at| ctx.now().since(at) >= UNDO_LASTS);
         match (self.stage, &self.plan) {
             (Stage::Pending, Some(plan)) if plan.link == link => {
                 Ok(Self::releasing(undone(), plan, plan.new_reservation))
             }
-            (Stage::Kept, Some(plan)) if plan.link == link => {
+            (Stage::Kept, Some(plan)) if plan.link == link && !is_late => {
                 let Recipient { to, name, language } = plan.person.clone();
                 let restore = account::Command::ChangeEmail { email: to.clone() };
                 let mail = Mail::EmailChangeUndone { name };
@@ -374,7 +380,10 @@ impl Aggregate for ChangeEmail {
             Event::EmailTaken {} | Event::Released {} => Stage::Idle,
             Event::Confirmed { .. } => Stage::Confirming,
             Event::EmailConfirmed {} => Stage::Changing,
-            Event::Changed { .. } => Stage::Kept,
+            Event::Changed { at } => {
+                self.changed_at = Some(*at);
+                Stage::Kept
+            }
             Event::Undone { .. } if self.stage == Stage::Kept => Stage::Restoring,
             Event::Undone { .. } | Event::Expired { .. } | Event::SessionsEnded {} => Stage::ReleasingNew,
             Event::Restored {} => Stage::Ending,

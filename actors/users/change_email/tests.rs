@@ -42,6 +42,9 @@ fn a_change_tells_the_old_address_and_waits_for_the_new_one() {
     let confirm = |link| Command::Confirm { link };
     given::<ChangeEmail>([started(7), CLAIMED]).when(confirm(7)).then([CONFIRMED]).sends(&["confirm"]);
     given::<ChangeEmail>([started(7), CLAIMED]).when(confirm(8)).rejects(Rejection::Link);
+    // However late the timer is.
+    let late = given::<ChangeEmail>([started(7), CLAIMED]).after(CONFIRM_LASTS);
+    late.when(confirm(7)).rejects(Rejection::Link);
     given::<ChangeEmail>([started(7), CLAIMED, CONFIRMED])
         .hears::<Reservation>("confirm", &Ok(HELD))
         .then([Event::EmailConfirmed {}])
@@ -70,6 +73,7 @@ fn the_old_address_takes_a_change_back_before_and_for_a_week_after() {
         .then([Event::Released {}]);
 
     given::<ChangeEmail>(kept()).when(undo()).then([UNDONE]).sends(&["restore", "tell"]);
+    given::<ChangeEmail>(kept()).after(UNDO_LASTS).when(undo()).rejects(Rejection::Link);
     let mut history = kept();
     history.push(UNDONE);
     given::<ChangeEmail>(history.clone())
