@@ -3,7 +3,7 @@
 use actix_web::{http::StatusCode, web::Data};
 use minijinja::{Value, context, value::Serde};
 use prognet_actors::{auth::Devices, ids::SessionId};
-use prognet_sdk::{ChangePassword, ChangeProfile, SessionView};
+use prognet_sdk::{ChangePassword, ChangeProfile};
 use serde::Deserialize;
 
 use super::{
@@ -12,14 +12,12 @@ use super::{
 };
 use crate::{
     Edge,
-    caller::Caller,
     input::Json,
-    list::Page,
     problem::Problem,
     v1::{me, sessions},
 };
 
-/// Sessions on a page.
+/// Sessions on the page, the newest first.
 const SESSIONS_SHOWN: usize = 100;
 
 /// Another password.
@@ -57,22 +55,10 @@ pub(super) async fn export(visitor: Visitor, edge: Data<Edge>) -> Shown {
 pub(super) async fn values(visitor: &Visitor) -> Result<Value, Instead> {
     let (caller, edge) = (visitor.person()?, visitor.edge());
     let me = sessions::who(caller, edge).await?;
-    let own = newest_sessions(caller, edge).await?;
-    Ok(context! { me => Serde(me), sessions => Serde(own) })
-}
-
-/// Their sessions, the newest first, as many as a page may show.
-async fn newest_sessions(caller: &Caller, edge: &Edge) -> Result<Vec<SessionView>, Problem> {
-    let mut page = me::sessions_of(caller, &Page::FIRST, edge).await?;
-    let mut own = std::mem::take(&mut page.data);
-    // The list is of all that were ever opened and have not ended, and it begins with the oldest.
-    while let Some(next) = page.next {
-        page = me::sessions_of(caller, &Page::behind(next), edge).await?;
-        own.append(&mut page.data);
-    }
+    let mut own = me::all_sessions_of(caller, edge).await?;
     own.reverse();
     own.truncate(SESSIONS_SHOWN);
-    Ok(own)
+    Ok(context! { me => Serde(me), sessions => Serde(own) })
 }
 
 pub(super) async fn rename(posted: Posted<Naming>, edge: Data<Edge>) -> Shown {

@@ -101,6 +101,17 @@ pub(crate) async fn sessions_of(caller: &Caller, page: &Page, edge: &Edge) -> Re
     Ok(SessionPage { data: live.map(view).collect(), next })
 }
 
+/// All of the caller's sessions, oldest first.
+pub(crate) async fn all_sessions_of(caller: &Caller, edge: &Edge) -> Result<Vec<SessionView>, Problem> {
+    let mut page = sessions_of(caller, &Page::FIRST, edge).await?;
+    let mut all = std::mem::take(&mut page.data);
+    while let Some(next) = page.next {
+        page = sessions_of(caller, &Page::behind(next), edge).await?;
+        all.append(&mut page.data);
+    }
+    Ok(all)
+}
+
 /// Ends all sessions of the caller but the one that asks.
 #[utoipa::path(delete, path = "/v1/me/sessions", tag = "me",
     responses((status = 204, description = "The others are over"), Problems))]
@@ -210,12 +221,7 @@ pub(crate) async fn activity(caller: Caller, Query(page): Query<Page>, edge: Dat
     responses((status = 200, description = "Everything", body = AccountExport), Problems))]
 pub(crate) async fn export(caller: Caller, edge: Data<Edge>) -> Answer {
     let (scope, account, known) = (caller.own(), caller.account(), own(&caller, &edge).await?);
-    let mut sessions = sessions_of(&caller, &Page::FIRST, &edge).await?;
-    let mut all = std::mem::take(&mut sessions.data);
-    while let Some(next) = sessions.next {
-        sessions = sessions_of(&caller, &Page::behind(next), &edge).await?;
-        all.append(&mut sessions.data);
-    }
+    let sessions = all_sessions_of(&caller, &edge).await?;
     let mut page = members::own_page(&caller, &Page::FIRST, &edge).await?;
     let mut memberships = std::mem::take(&mut page.data);
     while let Some(next) = page.next {
@@ -234,7 +240,7 @@ pub(crate) async fn export(caller: Caller, edge: Data<Edge>) -> Answer {
         at: edge.node.clock().now().to_string(),
         language: language_of(&known),
         account: view(account, &known),
-        sessions: all,
+        sessions,
         memberships,
         activity,
     };
