@@ -5,7 +5,6 @@ mod forger;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
 };
 
 use prognet_actors::ids::TenantId;
@@ -13,34 +12,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Node, PASSWORD},
+    harness::{
+        Node, PASSWORD,
+        command::{prognet, refused, text, told},
+    },
     people::{person, with},
 };
 use forger::{Record, forge, number_entities, number_shards};
-
-fn prognet(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_prognet")).args(arguments).output().unwrap()
-}
-
-/// What a command that must succeed says.
-#[track_caller]
-fn told(arguments: &[&str]) -> String {
-    let output = prognet(arguments);
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Why a command that must fail does.
-#[track_caller]
-fn refused(arguments: &[&str]) -> String {
-    let output = prognet(arguments);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
 
 /// A tenant of somebody who renamed it a few times, and what was noted of it.
 struct Case {

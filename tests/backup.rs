@@ -1,38 +1,20 @@
 //! Backups of a node at work, and the way back: with the keyring everything, without it nothing.
 
-use std::{
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::harness::{Node, reply};
-
-fn prognet(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_prognet")).args(arguments).output().unwrap()
-}
+use crate::harness::{
+    Node,
+    command::{self, refused, text},
+    reply,
+};
 
 /// What a command that must succeed says as JSON.
 #[track_caller]
 fn told(arguments: &[&str]) -> Value {
-    let output = prognet(&[arguments, &["-o", "json"]].concat());
-    assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Why a command that must fail does.
-#[track_caller]
-fn refused(arguments: &[&str]) -> String {
-    let output = prognet(arguments);
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr).unwrap()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    serde_json::from_str(&command::told(&[arguments, &["-o", "json"]].concat())).unwrap()
 }
 
 /// Founds tenants until the backup beside it is done.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     guesses::{post, sign_in, sign_up, tokens},
-    harness::{ADMIN, Node, PASSWORD, reply},
+    harness::{ADMIN, Node, PASSWORD, command::told, reply},
     people::{mails, person, token_in, with},
 };
 
@@ -195,12 +195,6 @@ async fn whoever_goes_leaves_their_tenants_and_none_without_an_owner() {
     node.until_refused(&account).await.problem(404, "account/unknown");
 }
 
-/// What a command says; it succeeds.
-fn prognet(arguments: &[&str]) {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_prognet")).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-}
-
 /// Security bar 50: not from a backup either.
 #[tokio::test]
 async fn an_old_backup_under_the_current_keyring_brings_no_erased_person_back() {
@@ -210,15 +204,15 @@ async fn an_old_backup_under_the_current_keyring_brings_no_erased_person_back() 
     fs::create_dir(&data).unwrap();
     let node = Node::with(Path::new(&data), &[("PROGNET_AUTH_LEAVING_GRACE", "1s")]);
     let session = person(&node, OLD).await;
-    prognet(&["backup", "create", "--data", &data, "--to", &backup]);
+    told(&["backup", "create", "--data", &data, "--to", &backup]);
     let body = json!({ "password": PASSWORD });
     with(&node, Method::DELETE, "/v1/me", &session.access_token, body).await.ok();
     let path = format!("/v1/accounts/{}", session.account);
     node.until_refused(&path).await.problem(404, "account/unknown");
-    prognet(&["keyring", "export", "--data", &data, "--to", &keys]);
+    told(&["keyring", "export", "--data", &data, "--to", &keys]);
     drop(node);
 
-    prognet(&["backup", "restore", &backup, "--data", &fresh, "--keyring", &keys]);
+    told(&["backup", "restore", &backup, "--data", &fresh, "--keyring", &keys]);
 
     let node = Node::start(Path::new(&fresh));
     node.get(&path).await.problem(404, "account/unknown");

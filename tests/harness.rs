@@ -1,5 +1,6 @@
 //! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
+pub(crate) mod command;
 mod driven;
 mod people;
 
