@@ -1,6 +1,7 @@
 //! Passwords: hashed and checked by argon2id, in a bounded pool, since either takes a core for 30 ms.
 
 mod hasher;
+mod pool;
 
 use std::sync::{
     Arc,
@@ -13,13 +14,9 @@ use prognet_actors::{
     values::password::{Rules, Unfit},
 };
 use prognet_supervisor::{Node, Unavailable};
-use tokio::sync::Semaphore;
 
-use self::hasher::Hasher;
+use self::{hasher::Hasher, pool::Pool};
 use crate::{breached::Breached, problem::Problem};
-
-/// Callers that may wait for a core, per core: with 30 ms each that is a second.
-const WAITING_PER_CORE: usize = 32;
 
 /// What hashing one password takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +44,7 @@ pub(crate) struct Passwords {
     rules: Rules,
     /// Passwords that were in a leak, if the operator has a list.
     breached: Option<Breached>,
-    cores: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+    pool: Pool,
     /// Hashes computed since the start, whatever for: what an answer tells nobody, its work must not either.
     hashes: Arc<AtomicU64>,
     /// Checked when there is no account, so that the answer takes as long.
@@ -76,13 +72,11 @@ impl Passwords {
             passes: passes.max(HashCost::FLOOR.passes),
         })?;
         let decoy = hash(&hasher, &node.clock().fresh_secret(), &node.clock().fresh_secret())?;
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             hasher: Arc::new(hasher),
             rules,
             breached,
-            cores: Arc::new(Semaphore::new(cores)),
-            places: Arc::new(Semaphore::new(cores * WAITING_PER_CORE)),
+            pool: Pool::start().map_err(|_why| argon2::password_hash::Error::Internal)?,
             hashes: Arc::default(),
             decoy,
         })
@@ -117,7 +111,7 @@ impl Passwords {
             let hashed = hash(&hasher, password.as_bytes(), &salt.to_be_bytes());
             Ok(hashed.map_err(|error| broken(&error)))
         };
-        let hashed = self.work(work).await?.map_err(|unfit| Problem::new_password(field, unfit))?;
+        let hashed = self.pool.run(work).await?.map_err(|unfit| Problem::new_password(field, unfit))?;
         Ok(hashed?)
     }
 
@@ -128,7 +122,7 @@ impl Passwords {
             hashes.fetch_add(1, Ordering::Relaxed);
             hash(&hasher, password.as_bytes(), &salt.to_be_bytes())
         };
-        self.work(work).await?.map_err(|error| broken(&error))
+        self.pool.run(work).await?.map_err(|error| broken(&error))
     }
 
     /// Whether a hash was made in another way than one made today.
@@ -156,22 +150,7 @@ impl Passwords {
             let kept = Phc::new(kept.as_str());
             kept.is_ok_and(|kept| hasher.verify_password(given.as_bytes(), &kept).is_ok())
         };
-        Ok(self.work(verified).await? && is_known)
-    }
-
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Unavailable> {
-        let busy = |_full| Unavailable::Busy { limit: "password" };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
-        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_closed| Unavailable::Stopping)?;
-        // The work goes on when its caller has gone away, and so does what it takes.
-        let held = move || {
-            let _held = (place, core);
-            work()
-        };
-        tokio::task::spawn_blocking(held).await.map_err(|_panicked| Unavailable::NotWritten)
+        Ok(self.pool.run(verified).await? && is_known)
     }
 }
 
@@ -192,37 +171,9 @@ fn hash(hasher: &Hasher, password: &[u8], salt: &[u8]) -> Result<PasswordHash, a
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use prognet_supervisor::testing::World;
-    use tokio::sync::oneshot;
 
     use super::*;
-
-    #[tokio::test]
-    async fn work_keeps_its_place_until_it_is_done_even_if_nobody_waits_for_it_any_more() {
-        let world = World::new(prognet_actors::services).await;
-        let passwords = Passwords::new(&world.node, HashCost::default(), Rules::default(), None).unwrap();
-        let free = || [&passwords.places, &passwords.cores].map(|semaphore| semaphore.available_permits());
-        let [places, cores] = free();
-        let (begin, has_begun) = oneshot::channel();
-        let (finish, may_finish) = mpsc::channel::<()>();
-        let mut request = Box::pin(passwords.work(move || {
-            begin.send(()).unwrap();
-            may_finish.recv().unwrap();
-        }));
-        tokio::select! {
-            _ = &mut request => panic!("it is not done"),
-            begun = has_begun => begun.unwrap(),
-        }
-
-        drop(request);
-
-        assert_eq!(free(), [places - 1, cores - 1]);
-        finish.send(()).unwrap();
-        let all = u32::try_from(places).unwrap();
-        drop(passwords.places.acquire_many(all).await.unwrap());
-    }
 
     /// Security bar 5: argon2id, 19 MiB, 2 passes, or more.
     #[tokio::test]

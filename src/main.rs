@@ -14,6 +14,11 @@ mod telemetry;
 use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+
+/// Lists of 100 000 tenants took a third more of glibc's time than lists of ten, all of it in its heap.
+#[global_allocator]
+static HEAP: MiMalloc = MiMalloc;
 
 /// Everything under an organization platform's apps.
 #[derive(Debug, Parser)]
