@@ -12,6 +12,7 @@ mod conformance;
 pub mod embedded;
 pub mod journal;
 pub mod keyring;
+pub mod postgres;
 pub mod read_model;
 pub mod snapshots;
 
