@@ -578,6 +578,8 @@ impl<A: Aggregate> Running<A> {
             AppendError::OutOfOrder { .. }
             | AppendError::Full
             | AppendError::Size { .. }
+            | AppendError::Unreachable { .. }
+            | AppendError::RolledBack { .. }
             | AppendError::Closed => Unavailable::NotWritten,
         }
     }
