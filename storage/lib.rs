@@ -14,6 +14,7 @@ pub mod journal;
 pub mod keyring;
 pub mod postgres;
 pub mod read_model;
+mod sealed;
 pub mod snapshots;
 
 pub use address::{AddressMap, EntityRef, Epoch, Home, HomeKind, Lsn, Name, Offset, Seq, ShardId};

@@ -13,6 +13,7 @@
 //! disk: sessions here run with `synchronous_commit = on`, or stronger where the server has it so.
 
 mod connect;
+pub(crate) mod keys;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,8 +22,8 @@ use std::{fmt, io, time::Duration};
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 
-pub use self::connect::{OpenError, Settings};
 use self::connect::{Connector, for_reading};
+pub use self::connect::{OpenError, Settings};
 
 /// A session of the pool, with statements kept by their text (`prepare_cached`).
 pub(crate) type Client = deadpool_postgres::Client;
