@@ -17,13 +17,17 @@ pub(crate) mod keys;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tier;
 
 use std::{fmt, io, time::Duration};
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 
 use self::connect::{Connector, for_reading};
-pub use self::connect::{OpenError, Settings};
+pub use self::{
+    connect::{OpenError, Settings},
+    tier::PostgresTier,
+};
 
 /// A session of the pool, with statements kept by their text (`prepare_cached`).
 pub(crate) type Client = deadpool_postgres::Client;

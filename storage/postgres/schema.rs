@@ -15,6 +15,7 @@ struct Migration {
 
 const MIGRATIONS: &[Migration] = &[
     Migration { number: 1, name: "journal", sql: include_str!("migrations/0001_journal.sql") },
+    Migration { number: 2, name: "tier", sql: include_str!("migrations/0002_tier.sql") },
     Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql") },
 ];
 
