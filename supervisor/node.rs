@@ -224,7 +224,7 @@ impl Node {
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
         self.ask(asking, entity, command).await?;
         match self.send(asking, entity, None, Message::Await).await {
-            Err(Refused::Unavailable(Unavailable::Deadline | Unavailable::OutcomeUnknown)) => {
+            Err(Refused::Unavailable(Unavailable::Deadline | Unavailable::Restarting)) => {
                 Err(Refused::Unavailable(Unavailable::StillRunning))
             }
             ended => ended,
@@ -248,12 +248,16 @@ impl Node {
                 message(Ask { command, asker, key, trace, span, deadline, reply, permit: Some(permit) })
             })
             .await?;
+        // A read has no outcome: whatever became of it, it may be tried again.
+        let (lost, late) = if is_read {
+            (Unavailable::Restarting, Unavailable::Deadline)
+        } else {
+            (Unavailable::OutcomeUnknown, Unavailable::OutcomeUnknown)
+        };
         tokio::select! {
             biased;
-            outcome = answered => typed::<A>(outcome.unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))),
-            () = self.runtime().clock.sleep_until(deadline) => Err(Refused::Unavailable(
-                if is_read { Unavailable::Deadline } else { Unavailable::OutcomeUnknown },
-            )),
+            outcome = answered => typed::<A>(outcome.unwrap_or(Err(AnyRefused::Unavailable(lost)))),
+            () = self.runtime().clock.sleep_until(deadline) => Err(Refused::Unavailable(late)),
         }
     }
 
