@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, PoisonError, mpsc},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{oneshot, watch};
 
 use self::{
@@ -80,7 +80,10 @@ impl EmbeddedJournal {
     /// From now on the keyring is synced before a batch is written, so that entities seal with
     /// [`Keyring::seal_ahead`] and new homes share a sync.
     pub fn sync_first(&self, keyring: Arc<Keyring>) {
-        self.before_writing(Box::new(move || Ok(keyring.sync()?)));
+        self.before_writing(Box::new(move || {
+            let synced = keyring.sync().now_or_never();
+            Ok(synced.ok_or("this journal waits for no keys but those in a file")??)
+        }));
     }
 
     fn before_writing(&self, beforehand: Beforehand) {

@@ -148,6 +148,13 @@ pub enum AppendError {
         /// The seq before the group's first record.
         expected: Seq,
     },
+    /// Another process made a key of the home at the same moment, and its key stands: nobody could read what was
+    /// sealed with ours (see `Keyring::stands`). The entity is to be loaded again.
+    #[error("what entity {entity} wrote is sealed with a key that was overruled")]
+    Overruled {
+        /// The entity.
+        entity: EntityRef,
+    },
     /// The disk is full; the journal was cut back to its durable end and may go on once there is room.
     #[error("the disk is full")]
     Full,

@@ -14,11 +14,15 @@
 
 mod connect;
 mod journal;
+pub(crate) mod keys;
 mod numbers;
 mod pauses;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod tier;
 
 use std::{fmt, io, time::Duration};
 
@@ -27,7 +31,8 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError
 use self::connect::{Connector, for_reading};
 pub use self::{
     connect::{OpenError, Settings},
-    journal::{Beforehand, PostgresJournal},
+    journal::PostgresJournal,
+    tier::PostgresTier,
 };
 
 /// A session of the pool, with statements kept by their text (`prepare_cached`).

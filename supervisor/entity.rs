@@ -576,6 +576,7 @@ impl<A: Aggregate> Running<A> {
             }
             AppendError::Poisoned { .. } => Unavailable::OutcomeUnknown,
             AppendError::OutOfOrder { .. }
+            | AppendError::Overruled { .. }
             | AppendError::Full
             | AppendError::Size { .. }
             | AppendError::Unreachable { .. }

@@ -23,6 +23,8 @@ mod batch;
 mod read;
 mod seqs;
 mod session;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
@@ -41,15 +43,12 @@ use super::{OpenError, Store};
 use crate::{
     EntityRef, Home, Journal, Lsn, Name, Offset, ShardId,
     journal::{AppendError, Claim, Done, Group, Health, Limit, ReadError, Stored},
+    keyring::Keyring,
     recent::Recent,
 };
 
 /// Groups that may wait for the writer; the router's permits keep it far from full.
 const QUEUE: usize = 64 * 1024;
-
-/// What must be durable before a batch is sent; called on the writer's thread.
-pub type Beforehand =
-    Box<dyn Fn() -> BoxFuture<'static, Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send + Sync>;
 
 /// The journal of a store, written by this process.
 pub struct PostgresJournal {
@@ -60,7 +59,7 @@ pub struct PostgresJournal {
 
 /// What writer and readers share.
 struct Shared {
-    beforehand: OnceLock<Beforehand>,
+    keyring: OnceLock<Arc<Keyring>>,
     recent: RwLock<Recent>,
     health: RwLock<Health>,
     durable: watch::Sender<Lsn>,
@@ -124,10 +123,12 @@ impl PostgresJournal {
         Ok(Self { store: store.clone(), jobs, shared })
     }
 
-    /// From now on this is waited for before a batch is sent; while it fails, groups are refused.
-    pub fn before_writing(&self, beforehand: Beforehand) {
-        if self.shared.beforehand.set(beforehand).is_err() {
-            tracing::warn!("the journal waits for something else already");
+    /// From now on the keyring is synced before a batch is sent, so that entities seal with
+    /// [`Keyring::seal_ahead`] and new homes share a round trip. While it fails, groups are refused; so is what another
+    /// process's key has overruled.
+    pub fn sync_first(&self, keyring: Arc<Keyring>) {
+        if self.shared.keyring.set(keyring).is_err() {
+            tracing::warn!("the journal syncs another keyring already");
         }
     }
 }

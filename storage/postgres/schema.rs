@@ -13,8 +13,11 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration { number: 1, name: "journal", sql: include_str!("migrations/0001_journal.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "journal", sql: include_str!("migrations/0001_journal.sql") },
+    Migration { number: 2, name: "tier", sql: include_str!("migrations/0002_tier.sql") },
+    Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql") },
+];
 
 const RECORD: &str = "create table if not exists migration (
     number integer primary key,

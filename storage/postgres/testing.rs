@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use super::{Settings, Store};
+use super::{Settings, Store, connect::Connector};
 
 const MISSING: &str =
     "these tests need PostgreSQL: `apt-get install -y postgresql` puts it in /usr/lib/postgresql";
@@ -97,9 +97,14 @@ impl Server {
 
     /// Runs SQL in a database of it, as its owner.
     pub(crate) async fn execute(&self, database: &str, sql: &str) {
-        let settings = settings(&self.url("postgres", database));
-        let session = super::Connector::new(&settings).unwrap().connect().await.unwrap();
-        session.client.batch_execute(sql).await.unwrap();
+        execute(&self.url("postgres", database), sql).await;
+    }
+
+    /// Makes a user `stranger` with the password `right`, who may do nothing yet.
+    pub(crate) async fn create_stranger(&self) {
+        let sql = "do $$ begin create role stranger login password 'right'; \
+            exception when duplicate_object or unique_violation then null; end $$";
+        self.execute("postgres", sql).await;
     }
 
     fn cluster(&self) -> PathBuf {
@@ -123,10 +128,20 @@ impl Database {
         Server::shared().database().await
     }
 
+    /// Runs SQL in it, as its owner.
+    pub(crate) async fn execute(&self, sql: &str) {
+        execute(&self.url, sql).await;
+    }
+
     /// Opens it.
     pub(crate) async fn store(&self) -> Store {
         Store::open(&settings(&self.url)).await.unwrap()
     }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let session = Connector::new(&settings(url)).unwrap().connect().await.unwrap();
+    session.client.batch_execute(sql).await.unwrap();
 }
 
 /// Settings as a test needs them.

@@ -24,14 +24,30 @@ pub(super) struct Loaded<A> {
     pub(super) bytes: usize,
 }
 
-/// Snapshot and tail.
+impl<A: Aggregate> Loaded<A> {
+    /// Of an entity whose home was erased: there is nothing to be read, and nothing will be written.
+    fn nothing() -> Self {
+        Self { kept: Kept::default(), replayed: 0, bytes: 0 }
+    }
+}
+
+/// An entity as it was left, or nothing of it.
 pub(super) async fn load<A: Aggregate>(shell: &Shell) -> Result<Loaded<A>, ActorProcessingErr> {
+    let is_erased = || shell.runtime.keyring.is_erased(&shell.entity.home);
+    if is_erased() {
+        return Ok(Loaded::nothing());
+    }
+    match replay(shell).await {
+        // Its key was destroyed under our hands.
+        Err(_) if is_erased() => Ok(Loaded::nothing()),
+        loaded => loaded,
+    }
+}
+
+/// Snapshot and tail.
+async fn replay<A: Aggregate>(shell: &Shell) -> Result<Loaded<A>, ActorProcessingErr> {
     let Shell { runtime, entity, shard, .. } = shell;
     let mut bytes = 0;
-    // There is nothing to be read, and nothing will be written.
-    if runtime.keyring.is_erased(&entity.home) {
-        return Ok(Loaded { kept: Kept::default(), replayed: 0, bytes });
-    }
     let mut kept = match runtime.snapshots.load(shard.service, *entity).await {
         Ok(Some(snapshot)) => {
             bytes += snapshot.bytes.len();

@@ -91,3 +91,14 @@ async fn an_erased_home_shows_nothing_takes_nothing_and_holds_nobody_up() {
         world.crash().await;
     }
 }
+
+#[tokio::test]
+async fn a_home_that_is_erased_while_somebody_there_is_loaded_shows_nothing_and_nobody_crashes() {
+    let mut world = world().await;
+    world.ask(at(1), Command::Add).await.unwrap();
+    world.crash().await;
+    world.memory.erase_next_read();
+    assert_eq!(world.read(at(1)).await.unwrap(), counted(0));
+    assert!(world.node.is_erased(&at(1).reference().home));
+    assert_eq!(world.node.counts()[0].restarts, 0);
+}

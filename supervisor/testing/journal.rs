@@ -64,9 +64,11 @@ impl Journal for MemoryJournal {
         after: Offset,
         limit: Limit,
     ) -> BoxFuture<'_, Page> {
-        self.page(limit, |stored| {
+        let page = self.page(limit, |stored| {
             stored.shard.service == service && stored.record.entity == entity && stored.offset > after
-        })
+        });
+        self.memory.was_read(&entity.home);
+        page
     }
 
     fn walk(&self, after: Lsn, limit: Limit) -> BoxFuture<'_, Page> {

@@ -69,6 +69,8 @@ pub(super) struct Kept {
     /// How long the log may get before appends wait.
     held_after: Option<usize>,
     pub(super) is_poisoned: bool,
+    /// The next entity that is read is erased meanwhile.
+    erases_next: bool,
     pub(super) tier: Tier,
 }
 
@@ -138,6 +140,19 @@ impl Memory {
     /// So many commits of projections fail from now on.
     pub fn fail_commits(&self, count: usize) {
         self.lock().tier.failing = count;
+    }
+
+    /// Destroys the key of the next entity that is read, behind the reading.
+    pub fn erase_next_read(&self) {
+        self.lock().erases_next = true;
+    }
+
+    /// See [`Memory::erase_next_read`].
+    #[expect(clippy::expect_used, reason = "a test must fail here")]
+    pub(super) fn was_read(&self, home: &Home) {
+        if std::mem::take(&mut self.lock().erases_next) {
+            self.keyring.erase(home).expect("a keyring");
+        }
     }
 
     /// Forgets rows, positions and snapshots, as if their folder were deleted.

@@ -34,7 +34,7 @@ macro_rules! page {
             $order,
             ") as bytes from (",
             $found,
-            ") as found) as page where nth = 1 or bytes <= $2 order by ",
+            ") as found) as page where nth <= $1 and (nth = 1 or bytes <= $2) order by ",
             $order
         )
     };
@@ -69,7 +69,7 @@ macro_rules! entity {
 /// from the end.
 const OF_ENTITY: &str = page_of_shard!(concat!(
     entity!(),
-    " and seq > coalesce(case when $3 = 0 then 0 end, (select seq from record where off = $3 and ",
+    " and seq > coalesce(case when $3::int8 = 0 then 0 end, (select seq from record where off = $3 and ",
     entity!(),
     "), (select seq from record where off < $3 and ",
     entity!(),
@@ -79,7 +79,7 @@ const OF_ENTITY: &str = page_of_shard!(concat!(
 /// The ranges of the stream after the place $3, and of each the records.
 const OF_STREAM: &str = page!(
     "select record.* from (select *, sum(records) over (order by last_lsn) - records as before from (select last_lsn, service, \
-         number, greatest($3 + 1, first_lsn) - first_lsn + first_off as from_off, last_lsn - first_lsn + first_off as \
+         number, greatest($3::int8 + 1, first_lsn) - first_lsn + first_off as from_off, last_lsn - first_lsn + first_off as \
          to_off, first_lsn - first_off as shift, last_lsn - greatest($3 + 1, first_lsn) + 1 as records from stream where \
          last_lsn > $3 order by last_lsn limit $1) as near) as range cross join lateral (select record.off + range.shift \
          as lsn, record.* from record where record.service = range.service and record.number = range.number and \

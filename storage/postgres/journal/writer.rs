@@ -78,7 +78,7 @@ impl Writer {
         let lsn =
             lsn.map_err(|source| OpenError::Statement { what: "take the stream over".to_owned(), source })?;
         let shared = Arc::new(Shared {
-            beforehand: OnceLock::new(),
+            keyring: OnceLock::new(),
             recent: RwLock::new(Recent::default()),
             health: RwLock::new(Health::Writable),
             durable: watch::Sender::new(lsn),
@@ -179,7 +179,14 @@ impl Writer {
 
     /// Appends groups and answers each.
     async fn write(&mut self, mut groups: Vec<Queued>) {
-        // Only when the seqs turn out to be wrong a second time.
+        if let Some(keyring) = self.shared.keyring.get()
+            && let Err(error) = keyring.sync().await
+        {
+            let reason = format!("the keys of a batch are not durable: {}", in_full(&error));
+            tracing::warn!(reason, "refused a batch");
+            return refuse(groups, &AppendError::Unreachable { reason });
+        }
+        // Twice only when the seqs that are remembered turn out to be wrong.
         for is_doubtful in [false, true] {
             if let Err(error) = self.learn_seqs(&groups, is_doubtful).await {
                 return refuse(groups, &self.failed(&error));
@@ -187,13 +194,6 @@ impl Writer {
             let batch = self.number(groups);
             if batch.is_empty() {
                 return;
-            }
-            if let Some(beforehand) = self.shared.beforehand.get()
-                && let Err(error) = beforehand().await
-            {
-                let reason = format!("what a batch needs is not durable: {}", in_full(&*error));
-                tracing::warn!(reason, "refused a batch");
-                return self.finish(refused(batch, &AppendError::Unreachable { reason }));
             }
             match self.commit(batch).await {
                 Committed::Known(batch) => return self.finish(batch),
@@ -262,6 +262,11 @@ impl Writer {
         let current = held.map(|held| held.at.epoch).unwrap_or_default();
         if group.epoch != current || held.is_none() {
             return Err(AppendError::Fenced { shard: group.shard, current, claimed: group.epoch });
+        }
+        if let Some(keyring) = self.shared.keyring.get()
+            && let Some(record) = group.records.iter().find(|record| !keyring.stands(record))
+        {
+            return Err(AppendError::Overruled { entity: record.entity });
         }
         for (at, record) in group.records.iter().enumerate() {
             // Nearly always the neighbour.
@@ -627,11 +632,6 @@ fn refuse(groups: Vec<Queued>, error: &AppendError) {
     for queued in groups {
         queued.refuse(error);
     }
-}
-
-fn refused(mut batch: Batch, error: &AppendError) -> Batch {
-    batch.refuse(error);
-    batch
 }
 
 /// Whether a shard is behind where it was known to be.
