@@ -115,7 +115,12 @@ impl EmbeddedJournal {
     /// One record, from the newest ones or from the disk.
     fn load(&self, place: Place) -> Result<Arc<Stored>, ReadError> {
         let before = Lsn(place.lsn.0.saturating_sub(1));
-        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(before, 1);
+        let recent = self
+            .shared
+            .recent
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .after(before, Limit { records: 1, bytes: 0 });
         if let Some(stored) = recent.and_then(|mut recent| recent.pop()) {
             return Ok(stored);
         }
@@ -238,8 +243,7 @@ impl Journal for EmbeddedJournal {
     }
 
     fn walk(&self, after: Lsn, limit: Limit) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
-        let recent =
-            self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit.records);
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit);
         Box::pin(async move {
             match recent {
                 Some(page) => Ok(page),

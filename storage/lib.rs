@@ -14,6 +14,7 @@ pub mod journal;
 pub mod keyring;
 pub mod postgres;
 pub mod read_model;
+mod recent;
 mod sealed;
 pub mod snapshots;
 

@@ -13,7 +13,10 @@
 //! disk: sessions here run with `synchronous_commit = on`, or stronger where the server has it so.
 
 mod connect;
+mod journal;
 pub(crate) mod keys;
+mod numbers;
+mod pauses;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -26,6 +29,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError
 use self::connect::{Connector, for_reading};
 pub use self::{
     connect::{OpenError, Settings},
+    journal::{Beforehand, PostgresJournal},
     tier::PostgresTier,
 };
 

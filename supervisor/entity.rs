@@ -579,6 +579,8 @@ impl<A: Aggregate> Running<A> {
             | AppendError::Overruled { .. }
             | AppendError::Full
             | AppendError::Size { .. }
+            | AppendError::Unreachable { .. }
+            | AppendError::RolledBack { .. }
             | AppendError::Closed => Unavailable::NotWritten,
         }
     }

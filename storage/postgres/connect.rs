@@ -68,7 +68,9 @@ impl fmt::Debug for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The address cannot be read.
-    #[error("`storage.url` is no address of a PostgreSQL database: `postgres://user:password@host:5432/database`")]
+    #[error(
+        "`storage.url` is no address of a PostgreSQL database: `postgres://user:password@host:5432/database`"
+    )]
     Url(#[source] Option<tokio_postgres::Error>),
     /// The roots cannot be read, or contradict the address.
     #[error("{0}")]
@@ -92,7 +94,9 @@ pub enum OpenError {
         source: tokio_postgres::Error,
     },
     /// There is no such database.
-    #[error("PostgreSQL at {server} has no database `{database}`: `create database {database} encoding 'UTF8'`")]
+    #[error(
+        "PostgreSQL at {server} has no database `{database}`: `create database {database} encoding 'UTF8'`"
+    )]
     NoDatabase {
         /// Where.
         server: String,
@@ -193,7 +197,8 @@ impl Connector {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if settings.roots.is_some() {
             if config.get_ssl_mode() == SslMode::Disable {
-                let contradiction = "`sslmode=disable` of `storage.url` contradicts the roots: leave one of them out";
+                let contradiction =
+                    "`sslmode=disable` of `storage.url` contradicts the roots: leave one of them out";
                 return Err(OpenError::Tls(contradiction.to_owned(), None));
             }
             config.ssl_mode(SslMode::Require);
@@ -256,7 +261,10 @@ impl Connector {
             current_setting('server_version'), current_setting('server_encoding'), \
             current_setting('synchronous_commit'), coalesce(current_setting('fsync', true), 'on')";
         let found = client.query_one(SETTINGS, &[]).await;
-        let row = found.map_err(|source| OpenError::Statement { what: "read the server's settings".to_owned(), source })?;
+        let row = found.map_err(|source| OpenError::Statement {
+            what: "read the server's settings".to_owned(),
+            source,
+        })?;
         let wrong = |setting, found: &str, needed| {
             Err(OpenError::Setting { server: self.to_string(), setting, found: format!("`{found}`"), needed })
         };
@@ -283,8 +291,10 @@ pub(super) async fn for_reading(client: &Client) -> Result<(), tokio_postgres::E
 
 fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| OpenError::Tls("failed to set up TLS".to_owned(), Some(error.into())))?;
+    let builder =
+        ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder =
+        builder.map_err(|error| OpenError::Tls("failed to set up TLS".to_owned(), Some(error.into())))?;
     let Some(path) = &settings.roots else {
         let unproven = Arc::new(Unproven(provider.signature_verification_algorithms));
         return Ok(builder.dangerous().with_custom_certificate_verifier(unproven).with_no_client_auth());
@@ -294,7 +304,9 @@ fn tls(settings: &Settings) -> Result<ClientConfig, OpenError> {
     };
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.into()))? {
-        roots.add(root.map_err(|error| unreadable(error.into()))?).map_err(|error| unreadable(error.into()))?;
+        roots
+            .add(root.map_err(|error| unreadable(error.into()))?)
+            .map_err(|error| unreadable(error.into()))?;
     }
     if roots.is_empty() {
         return Err(unreadable("there is none in it".into()));

@@ -44,7 +44,9 @@ pub(super) async fn bring_up_to_date(client: &mut Client) -> Result<(), Migratio
     loop {
         let found = match last_of(client).await {
             Ok(found) => found,
-            Err(source) => return Err(MigrationError::Statement { what: "read the schema's state".to_owned(), source }),
+            Err(source) => {
+                return Err(MigrationError::Statement { what: "read the schema's state".to_owned(), source });
+            }
         };
         if found > known {
             return Err(MigrationError::Newer { found, known });

@@ -15,7 +15,8 @@ use std::{
 
 use super::{Settings, Store};
 
-const MISSING: &str = "these tests need PostgreSQL: `apt-get install -y postgresql` puts it in /usr/lib/postgresql";
+const MISSING: &str =
+    "these tests need PostgreSQL: `apt-get install -y postgresql` puts it in /usr/lib/postgresql";
 
 /// Durability is not what a test of this size can show, so the server need not wait for the disk.
 const SETTINGS: &str = "
