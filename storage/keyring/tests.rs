@@ -1,7 +1,11 @@
 //! What the keyring promises, wherever it keeps its keys.
 
 use super::*;
-use crate::{EntityRef, HomeKind, Name, Seq, journal::RecordKind, postgres::testing::Database};
+use crate::{
+    EntityRef, HomeKind, Name, Seq,
+    journal::RecordKind,
+    postgres::testing::{Database, Server},
+};
 
 const HOME: Home = Home { kind: HomeKind::Tenant, id: 5 };
 
@@ -235,6 +239,42 @@ async fn of_two_processes_that_make_a_homes_key_at_once_one_stands_and_the_other
     }
 }
 
+/// As when the connection was lost after the store had taken the key.
+#[tokio::test]
+async fn a_key_whose_answer_was_lost_is_found_to_stand() {
+    let database = Database::fresh().await;
+    let store = database.store().await;
+    let keyring = Keyring::open_in(store.clone(), &MasterKey::new([1; 32])).await.unwrap();
+    let sealed = keyring.seal_ahead(&HOME, b"", b"a secret").unwrap();
+    let made = keyring.lock().made();
+    KeyTable::open(store).await.unwrap().0.add(&made).await.unwrap();
+
+    keyring.sync().await.unwrap();
+
+    assert!(keyring.stands(&record(HOME, sealed)));
+    assert!(keyring.lock().overruled.is_empty());
+}
+
+#[tokio::test]
+async fn keys_made_while_the_store_is_away_wait_for_it() {
+    let server = Server::start();
+    let kept = Kept::Store(server.database().await);
+    let keyring = kept.open().await;
+    server.stop();
+    let sealed = keyring.seal_ahead(&HOME, b"", b"a secret").unwrap();
+    assert!(matches!(keyring.sync().await, Err(Error::Store(_))));
+    assert!(matches!(keyring.secret("token", || vec![7]).await, Err(Error::Store(_))));
+    assert!(matches!(keyring.known_secret("token").await, Err(Error::Store(_))), "nobody knows if it stands");
+    assert!(matches!(keyring.erase(&HOME).await, Err(Error::Store(_))));
+    assert!(!keyring.is_erased(&HOME));
+    server.resume();
+
+    keyring.sync().await.unwrap();
+
+    assert_eq!(kept.open().await.open_sealed(&HOME, b"", &sealed).unwrap(), b"a secret");
+    assert_eq!(**keyring.known_secret("token").await.unwrap().unwrap(), [7]);
+}
+
 /// In whatever order their statements meet: nobody fails, and everybody ends up with the same keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_race_for_the_same_keys_end_up_with_the_same() {
@@ -298,6 +338,33 @@ async fn an_erasure_is_known_to_other_processes_after_their_next_look() {
     assert_eq!(elsewhere.erasures(), before + 2);
     elsewhere.refresh().await.unwrap();
     assert_eq!(elsewhere.erasures(), before + 2, "nothing is learned twice");
+}
+
+/// Were numbers not committed in their order, a look between two commits would pass the earlier one over for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looks_while_others_erase_miss_none() {
+    const ERASERS: u128 = 3;
+    const EACH: u128 = 30;
+    let kept = Kept::in_a_store().await;
+    let (looking, mut erasing) = (kept.open().await, Vec::new());
+    for _ in 0..ERASERS {
+        erasing.push(kept.open().await);
+    }
+    let erased = futures_util::future::join_all(erasing.iter().zip(0..).map(async |(keyring, at)| {
+        for id in 0..EACH {
+            keyring.erase(&Home { id: at * EACH + id, ..HOME }).await.unwrap();
+        }
+    }));
+    let look = async {
+        loop {
+            looking.refresh().await.unwrap();
+        }
+    };
+
+    tokio::select! { _ = erased => {} () = look => {} }
+    looking.refresh().await.unwrap();
+
+    assert_eq!(u128::from(looking.erasures()), ERASERS * EACH);
 }
 
 #[tokio::test]

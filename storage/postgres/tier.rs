@@ -13,7 +13,10 @@ use futures_util::future::{BoxFuture, ready, try_join4};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    numbers::{large, unsigned},
+};
 use crate::{
     EntityRef, Home, HomeKind, Lsn, Name, Offset, ReadModel, Seq, ShardId, Snapshots, codec,
     keyring::{Keyring, OpenError},
@@ -109,11 +112,11 @@ impl PostgresTier {
         moved: &Position,
     ) -> Result<(), TierError> {
         let Written { puts, deleted } = Written::of(changes);
-        let (projection, lsn) = (projection.as_str(), moved.lsn.0.cast_signed());
+        let (projection, lsn) = (projection.as_str(), large(moved.lsn.0));
         let shards = moved.offsets.keys();
         let services: Vec<_> = shards.clone().map(|shard| shard.service.as_str()).collect();
         let numbers: Vec<_> = shards.map(|shard| i32::from(shard.number)).collect();
-        let offsets: Vec<_> = moved.offsets.values().map(|offset| offset.0.cast_signed()).collect();
+        let offsets: Vec<_> = moved.offsets.values().map(|offset| large(offset.0)).collect();
         let mut client = self.store.client().await.map_err(failed("commit rows"))?;
         let transaction = client.transaction().await.map_err(failed("commit rows"))?;
         let (_, _, moved, _) = try_join4(
@@ -230,7 +233,7 @@ impl PostgresTier {
         let rows = self.query(POSITION, &[&projection.as_str()]).await.map_err(failed("read a position"))?;
         let mut position = Position::default();
         for row in rows {
-            position.lsn = Lsn(row.try_get::<_, i64>(0).map_err(failed("read a position"))?.cast_unsigned());
+            position.lsn = Lsn(unsigned(row.try_get(0).map_err(failed("read a position"))?));
             position.offsets.extend(shard_and_offset(&row).map_err(failed("read a position"))?);
         }
         Ok(position)
@@ -255,8 +258,8 @@ impl PostgresTier {
             &Uuid::from_u128(entity.home.id),
             &entity.kind.as_str(),
             &Uuid::from_u128(entity.id),
-            &snapshot.seq.0.cast_signed(),
-            &snapshot.offset.0.cast_signed(),
+            &large(snapshot.seq.0),
+            &large(snapshot.offset.0),
             &sealed,
         ];
         self.query(SAVE_SNAPSHOT, &kept).await.map(drop).map_err(failed("save a snapshot"))
@@ -283,7 +286,7 @@ impl PostgresTier {
 
 fn snapshot_of(row: &tokio_postgres::Row) -> Result<(Seq, Offset, Vec<u8>), tokio_postgres::Error> {
     let (seq, offset): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok((Seq(seq.cast_unsigned()), Offset(offset.cast_unsigned()), row.try_get(2)?))
+    Ok((Seq(unsigned(seq)), Offset(unsigned(offset)), row.try_get(2)?))
 }
 
 /// One shard's part of a position, if the row has one.
@@ -292,7 +295,7 @@ fn shard_and_offset(row: &tokio_postgres::Row) -> Result<Option<(ShardId, Offset
     let offset: Option<i64> = row.try_get(3)?;
     let shard = service.and_then(Name::parse).zip(number.and_then(|number| u16::try_from(number).ok()));
     let shard = shard.map(|(service, number)| ShardId { service, number });
-    Ok(shard.zip(offset.map(|offset| Offset(offset.cast_unsigned()))))
+    Ok(shard.zip(offset.map(|offset| Offset(unsigned(offset)))))
 }
 
 /// A walk over rows whose keys have a prefix, in key order.
