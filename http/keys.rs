@@ -87,12 +87,12 @@ impl Keys {
         let newest = ring.last();
         // Without its private half, as after a restore with an old keyring, nobody can sign in: no time to show it.
         let is_usable = match newest {
-            Some(newest) => node.known_secret(&secret_name(&newest.kid))?.is_some(),
+            Some(newest) => node.known_secret(&secret_name(&newest.kid)).await?.is_some(),
             None => false,
         };
         let is_due = newest.is_none_or(|newest| now.since(newest.from) >= rotate_every);
         let ring = if is_due || !is_usable {
-            let (kid, x, y) = make(node)?;
+            let (kid, x, y) = make(node).await?;
             let after = newest.map(|newest| newest.kid.clone());
             let shown_before = if is_usable { SHOWN_BEFORE } else { Duration::ZERO };
             let stage = key_ring::Command::Stage { kid, x, y, after, shown_before, token_lasts };
@@ -106,20 +106,20 @@ impl Keys {
         } else {
             ring
         };
-        self.learn(ring, node)
+        self.learn(ring, node).await
     }
 
     /// Forgets all keys and what they signed, for one that signs at once.
     async fn revoke(&self, node: &Node, token_lasts: Duration, asking: &Asking) -> Result<bool, Unavailable> {
-        let (kid, x, y) = make(node)?;
+        let (kid, x, y) = make(node).await?;
         let revoke = key_ring::Command::Revoke { kid, x, y, token_lasts };
         let ring = node.ask(asking, KeyRing::at(), revoke).await.map_err(unavailable)?.reply;
-        self.learn(ring, node)
+        self.learn(ring, node).await
     }
 
     /// Knows a ring from now on; says whether a key that was known is in it no longer.
-    fn learn(&self, ring: Vec<Key>, node: &Node) -> Result<bool, Unavailable> {
-        let known = Arc::new(Known::of(ring, node)?);
+    async fn learn(&self, ring: Vec<Key>, node: &Node) -> Result<bool, Unavailable> {
+        let known = Arc::new(Known::of(ring, node).await?);
         let before = std::mem::replace(
             &mut *self.0.write().unwrap_or_else(PoisonError::into_inner),
             Arc::clone(&known),
@@ -129,10 +129,10 @@ impl Keys {
 }
 
 impl Known {
-    fn of(ring: Vec<Key>, node: &Node) -> Result<Self, Unavailable> {
+    async fn of(ring: Vec<Key>, node: &Node) -> Result<Self, Unavailable> {
         let mut known = Self::default();
         for Key { kid, x, y, .. } in &ring {
-            if let Some(private) = node.known_secret(&secret_name(kid))? {
+            if let Some(private) = node.known_secret(&secret_name(kid)).await? {
                 known.signing.insert(kid.clone(), EncodingKey::from_ec_der(&private));
             }
             if let Ok(public) = DecodingKey::from_ec_components(x, y) {
@@ -145,7 +145,7 @@ impl Known {
 }
 
 /// A new key, its private half kept: its name and the coordinates of its public half.
-fn make(node: &Node) -> Result<(String, String, String), Unavailable> {
+async fn make(node: &Node) -> Result<(String, String, String), Unavailable> {
     let kid = format!("{:032x}", node.clock().fresh_id());
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
     let pkcs8 = pkcs8.map_err(|_unspecified| Unavailable::NotWritten)?;
@@ -154,7 +154,7 @@ fn make(node: &Node) -> Result<(String, String, String), Unavailable> {
     // An uncompressed point: 4, then both coordinates (SEC 1 s. 2.3.3).
     let point = pair.public_key().as_ref();
     let coordinate = |from, to| BASE64_URL_SAFE_NO_PAD.encode(point.get(from..to).unwrap_or_default());
-    node.secret(&secret_name(&kid), || pkcs8.as_ref().to_vec())?;
+    node.secret(&secret_name(&kid), || pkcs8.as_ref().to_vec()).await?;
     Ok((kid, coordinate(1, 33), coordinate(33, 65)))
 }
 

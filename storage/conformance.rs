@@ -1,6 +1,7 @@
 //! What every engine promises, as tests: the contracts `journal.rs`, `snapshots.rs` and `read_model.rs`.
 //!
-//! An engine implements [`Engine`] in its tests and says `conformance_suite!(ItsEngine)`: one test a promise.
+//! An engine implements [`JournalEngine`] and [`TierEngine`] in its tests and says `journal_promises!(ItsEngine)`
+//! and `tier_promises!(ItsEngine)`: one test a promise.
 //! What only files or only servers can do to an engine is tested beside it.
 
 mod journal;
@@ -17,21 +18,30 @@ use crate::{
 
 /// An engine on storage of its own, opened as often as asked.
 pub(crate) trait Engine: Sized {
-    type Journal: Journal;
-    type Tier: Snapshots + ReadModel;
-
     /// One with nothing in it.
     async fn fresh() -> Self;
+}
+
+/// One that keeps journals.
+pub(crate) trait JournalEngine: Engine {
+    type Journal: Journal;
+
     /// What earlier journals, closed or dropped by now, left behind.
     async fn journal(&self) -> Self::Journal;
+}
+
+/// One that keeps what can be rebuilt.
+pub(crate) trait TierEngine: Engine {
+    type Tier: Snapshots + ReadModel;
+
     /// What earlier tiers, dropped by now, left behind.
     async fn tier(&self, keyring: Arc<Keyring>) -> Self::Tier;
 }
 
-/// Makes a test of every promise.
-macro_rules! conformance_suite {
+/// Makes a test of every promise of a journal.
+macro_rules! journal_promises {
     ($engine:ty) => {
-        crate::conformance::conformance_suite! { $engine:
+        crate::conformance::promises! { $engine:
             records_are_there_after_a_restart_by_every_way_of_reading
             a_page_ends_at_its_limits_and_holds_a_record_at_least
             entities_of_a_home_are_told_apart
@@ -41,6 +51,15 @@ macro_rules! conformance_suite {
             a_new_start_has_a_higher_epoch
             a_closed_journal_has_everything_it_took_and_takes_nothing_more
             readers_are_woken_by_what_is_durable
+        }
+    };
+}
+pub(crate) use journal_promises;
+
+/// Makes a test of every promise of a tier.
+macro_rules! tier_promises {
+    ($engine:ty) => {
+        crate::conformance::promises! { $engine:
             rows_and_position_are_there_after_a_restart
             rows_are_scanned_by_prefix_in_key_order
             a_cleared_projection_has_no_rows_and_no_position
@@ -50,6 +69,10 @@ macro_rules! conformance_suite {
             a_snapshot_of_an_erased_home_is_gone
         }
     };
+}
+pub(crate) use tier_promises;
+
+macro_rules! promises {
     ($engine:ty: $($promise:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $promise() {
@@ -57,7 +80,7 @@ macro_rules! conformance_suite {
         }
     )*};
 }
-pub(crate) use conformance_suite;
+pub(crate) use promises;
 
 pub(crate) const SERVICE: Name = Name::new("tenancy");
 pub(crate) const SHARD: ShardId = ShardId { service: SERVICE, number: 1 };

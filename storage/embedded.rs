@@ -17,7 +17,7 @@ use std::{
     sync::{Arc, PoisonError, mpsc},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{oneshot, watch};
 
 use self::{
@@ -80,7 +80,10 @@ impl EmbeddedJournal {
     /// From now on the keyring is synced before a batch is written, so that entities seal with
     /// [`Keyring::seal_ahead`] and new homes share a sync.
     pub fn sync_first(&self, keyring: Arc<Keyring>) {
-        self.before_writing(Box::new(move || Ok(keyring.sync()?)));
+        self.before_writing(Box::new(move || {
+            let synced = keyring.sync().now_or_never();
+            Ok(synced.ok_or("this journal waits for no keys but those in a file")??)
+        }));
     }
 
     fn before_writing(&self, beforehand: Beforehand) {
@@ -112,7 +115,12 @@ impl EmbeddedJournal {
     /// One record, from the newest ones or from the disk.
     fn load(&self, place: Place) -> Result<Arc<Stored>, ReadError> {
         let before = Lsn(place.lsn.0.saturating_sub(1));
-        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(before, 1);
+        let recent = self
+            .shared
+            .recent
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .after(before, Limit { records: 1, bytes: 0 });
         if let Some(stored) = recent.and_then(|mut recent| recent.pop()) {
             return Ok(stored);
         }
@@ -235,8 +243,7 @@ impl Journal for EmbeddedJournal {
     }
 
     fn walk(&self, after: Lsn, limit: Limit) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
-        let recent =
-            self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit.records);
+        let recent = self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit);
         Box::pin(async move {
             match recent {
                 Some(page) => Ok(page),

@@ -4,7 +4,7 @@
 //! the shard (`offset`) and in its entity (`seq`) for ever, and is read back by shard, by home, by entity
 //! or by walking the whole node. The conformance suite (`conformance.rs`) is this page as tests.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -148,6 +148,13 @@ pub enum AppendError {
         /// The seq before the group's first record.
         expected: Seq,
     },
+    /// Another process made a key of the home at the same moment, and its key stands: nobody could read what was
+    /// sealed with ours (see `Keyring::stands`). The entity is to be loaded again.
+    #[error("what entity {entity} wrote is sealed with a key that was overruled")]
+    Overruled {
+        /// The entity.
+        entity: EntityRef,
+    },
     /// The disk is full; the journal was cut back to its durable end and may go on once there is room.
     #[error("the disk is full")]
     Full,
@@ -165,6 +172,23 @@ pub enum AppendError {
     Poisoned {
         /// What failed.
         reason: String,
+    },
+    /// The store is not there, or takes nothing of this process; it is tried again, and the group may be, too.
+    #[error("the store takes nothing now: {reason}")]
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+    /// The store has forgotten what it said was durable: it was restored, or an asynchronous standby took over.
+    /// The shard takes nothing until the node restarts, so that nothing is written over what may be lost.
+    #[error("the store was rolled back: shard {shard} was at {known}, and is at {found}")]
+    RolledBack {
+        /// The shard.
+        shard: ShardId,
+        /// Where it was.
+        known: Claim,
+        /// Where it is.
+        found: Claim,
     },
     /// The node is shutting down.
     #[error("the journal is closed")]
@@ -196,12 +220,18 @@ pub enum ReadError {
 pub type Done = Box<dyn FnOnce(Result<Appended, AppendError>) + Send>;
 
 /// What a new owner of a shard gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Claim {
     /// The epoch to append under.
     pub epoch: Epoch,
     /// The shard's last offset.
     pub tail: Offset,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "epoch {}, offset {}", self.epoch, self.tail)
+    }
 }
 
 /// How much to read at once: the first limit reached ends the page, but a page holds at least one record.
@@ -229,6 +259,8 @@ pub enum Health {
     Full,
     /// Not before a restart.
     Poisoned(String),
+    /// Not while the store is out of reach; it is tried again and again.
+    Unreachable(String),
 }
 
 /// A durable, ordered, fenced log of all the shards of a node.

@@ -1,44 +1,48 @@
-//! The keyring: a data key per home, wrapped by the node's master key. Destroying one erases the home.
+//! The keyring: a data key per home, wrapped by the master key. Destroying one erases the home.
 //!
+//! All keys are read at open and held wrapped in memory. They are kept in one of two places: a file of the node
+//! (`keyring/file.rs`), or a table of the store that all nodes of a cluster share (`postgres/keys.rs`).
 //! ```text
-//! master.key   32 random bytes, mode 0600, made at first start (or given by the environment)
-//! keys.log     length u32 │ crc32c u32 │ kind u8 │ subject │ wrapped bytes      appended, never edited
+//!  seal_ahead ─▶ a new key, in memory ─▶ sync, before what it seals is written ─▶ it stands, for ever
+//!                                           └▶ in a store: unless another process's key was there first
 //! ```
 //! It is kept apart from the journal, and out of its backups: what is sealed there is readable only with
 //! the newest copy of this, so that an old backup does not bring an erased home back.
 
 mod export;
-mod record;
+mod file;
+mod master;
+pub(crate) mod record;
+mod seal;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashMap,
-    fmt,
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    collections::{HashMap, HashSet},
+    fmt, io,
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    hmac, rand,
-};
+use aws_lc_rs::aead::LessSafeKey;
 use zeroize::Zeroizing;
 
-pub use self::export::Export;
-use self::record::{Kept, Subject};
-use crate::{AddressMap, Home, embedded::make_private};
+pub use self::{export::Export, master::MasterKey};
+use self::{
+    file::{KeyFile, LOG},
+    record::{Kept, Subject},
+    seal::{DataKey, key, mark_in, mark_of, random, unwrapped, wrap},
+};
+use crate::{
+    AddressMap, Home,
+    journal::Record,
+    postgres::{Store, StoreError, keys::KeyTable},
+};
 
-const MASTER: &str = "master.key";
-const LOG: &str = "keys.log";
-/// The version byte of sealed bytes.
-const SEALED: u8 = 1;
 /// Unwrapped keys held at once; unwrapping costs a microsecond.
 const UNWRAPPED_MAX: usize = 16 * 1024;
 
@@ -48,9 +52,21 @@ pub enum Error {
     /// The file layer failed.
     #[error("failed to keep the keyring")]
     Disk(#[from] io::Error),
-    /// The master key does not open the keyring, or the file is damaged.
-    #[error("the keyring is damaged, or the master key is another: {0}")]
+    /// The store failed. What was asked may be asked again.
+    #[error("failed to keep the keyring in the store")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The keyring holds something that nobody wrote there.
+    #[error("the keyring is damaged: {0}")]
     Damaged(&'static str),
+    /// Other keys than this one wrapped what is in the keyring.
+    #[error(
+        "the master key is another than the one that wrapped the keyring: give that one in `storage.master_key`, or \
+         bring its `keyring/master.key` back"
+    )]
+    OtherMaster,
+    /// There are keys already, and others.
+    #[error("the store has the keys of another keyring")]
+    OtherKeys,
     /// The home was erased: nothing is written about it any more.
     #[error("the home was erased")]
     Erased,
@@ -62,13 +78,25 @@ pub enum Error {
     Crypto,
 }
 
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
 /// Why sealed bytes do not open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The home was erased.
     #[error("the home was erased")]
     Erased,
-    /// This keyring never had a key for the home.
+    /// This keyring never had a key for the home, or has not learned of it yet: see [`Keyring::learn`].
     #[error("no key for the home: is this the data's keyring?")]
     Unknown,
     /// The bytes are not what was sealed there.
@@ -76,83 +104,34 @@ pub enum OpenError {
     Damaged,
 }
 
-/// The key that wraps all others.
-pub struct MasterKey(Zeroizing<[u8; 32]>);
-
-impl fmt::Debug for MasterKey {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("MasterKey(***)")
-    }
-}
-
-impl MasterKey {
-    /// A key from 32 bytes.
-    #[must_use]
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The key in a directory's `master.key`, made there with mode 0600 if there is none.
-    ///
-    /// # Errors
-    /// When the file cannot be made or is no key.
-    pub fn in_directory(directory: &Path) -> Result<Self, Error> {
-        make_private(directory)?;
-        let path = directory.join(MASTER);
-        let mut bytes = Zeroizing::new([0; 32]);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-            Ok(mut file) => {
-                rand::fill(&mut *bytes).map_err(|_why| Error::Crypto)?;
-                file.write_all(&*bytes)?;
-                file.sync_all()?;
-                crate::embedded::sync_directory(directory)?;
-                Ok(Self(bytes))
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::read(&path),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn read(path: &Path) -> Result<Self, Error> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        File::open(path)?.read_exact(&mut *bytes)?;
-        Ok(Self(bytes))
-    }
-}
-
 /// See the module.
 pub struct Keyring {
     master: LessSafeKey,
-    path: PathBuf,
+    place: Place,
     inner: Mutex<Inner>,
-    synced: Mutex<Synced>,
-    /// Homes that were erased since the keyring was opened.
+    /// Homes whose erasure this process has learned of since the keyring was opened.
     erasures: AtomicU64,
     pepper: Zeroizing<Vec<u8>>,
 }
 
-struct Inner {
-    file: Arc<File>,
-    /// The end of the last whole record.
-    length: u64,
-    /// Records appended since the keyring was opened.
-    appended: u64,
-    kept: HashMap<Subject, Kept>,
-    /// Homes whose key is not on the device for sure, and which of the appended records it is.
-    unsynced: HashMap<Home, u64>,
-    unwrapped: AddressMap<Home, Arc<LessSafeKey>>,
+/// Where the wrapped keys are kept.
+enum Place {
+    File(KeyFile),
+    Store(Box<KeyTable>),
 }
 
-/// How many of the appended records are on the device for sure.
-#[derive(Default)]
-struct Synced {
-    records: u64,
-    has_failed: bool,
+struct Inner {
+    kept: HashMap<Subject, Kept>,
+    /// Made here, and not durable for sure.
+    unsynced: HashSet<Subject>,
+    /// Homes for which a key was made here and another process's stands.
+    overruled: HashSet<Home>,
+    unwrapped: AddressMap<Home, Arc<DataKey>>,
 }
 
 impl fmt::Debug for Keyring {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Keyring").field("path", &self.path).finish_non_exhaustive()
+        out.debug_struct("Keyring").field("keys", &self.lock().kept.len()).finish_non_exhaustive()
     }
 }
 
@@ -162,31 +141,40 @@ impl Keyring {
     /// # Errors
     /// When the file is damaged before its end, or the master key is not the one that wrapped it.
     pub fn open(directory: &Path, master: &MasterKey) -> Result<Self, Error> {
-        make_private(directory)?;
-        let path = directory.join(LOG);
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let (kept, whole) = record::read_log(&bytes)?;
-        if whole < bytes.len() {
-            // The last record was half written when the power went; nothing sealed with it was acknowledged.
-            file.set_len(whole as u64)?;
+        let (file, kept) = KeyFile::open(directory)?;
+        let mut keyring = Self::of(master, Place::File(file), kept)?;
+        if let Place::File(file) = &keyring.place {
+            keyring.sync_file(file)?;
         }
-        file.sync_all()?;
-        crate::embedded::sync_directory(directory)?;
+        keyring.take_pepper()?;
+        Ok(keyring)
+    }
+
+    /// Opens the keyring of a store, begun if there is none.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the master key is not the one that wrapped what is there.
+    pub async fn open_in(store: Store, master: &MasterKey) -> Result<Self, Error> {
+        let (table, kept) = KeyTable::open(store).await?;
+        let mut keyring = Self::of(master, Place::Store(Box::new(table)), kept)?;
+        keyring.sync().await?;
+        keyring.take_pepper()?;
+        Ok(keyring)
+    }
+
+    /// Over what a place keeps; its pepper is to be synced, and taken.
+    fn of(master: &MasterKey, place: Place, kept: HashMap<Subject, Kept>) -> Result<Self, Error> {
         let master = key(&*master.0)?;
         proves(&master, &kept)?;
         let inner = Mutex::new(Inner {
-            file: Arc::new(file),
-            length: whole as u64,
-            appended: 0,
             kept,
-            unsynced: HashMap::new(),
+            unsynced: HashSet::new(),
+            overruled: HashSet::new(),
             unwrapped: AddressMap::default(),
         });
-        let (synced, erasures, pepper) = (Mutex::default(), AtomicU64::new(0), Zeroizing::default());
-        let mut keyring = Self { master, path, inner, synced, erasures, pepper };
-        keyring.pepper = keyring.secret("pepper", random)?;
+        let (erasures, pepper) = (AtomicU64::new(0), Zeroizing::default());
+        let keyring = Self { master, place, inner, erasures, pepper };
+        keyring.begin_pepper()?;
         Ok(keyring)
     }
 
@@ -205,15 +193,18 @@ impl Keyring {
     ///
     /// # Errors
     /// When the home was erased or its new key could not be kept.
-    pub fn seal(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
-        let (sealed, is_durable) = self.seal_now(home, place, plain)?;
-        if !is_durable {
-            self.sync()?;
+    pub async fn seal(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
+        loop {
+            let (sealed, is_durable) = self.seal_now(home, place, plain)?;
+            if is_durable {
+                return Ok(sealed);
+            }
+            // The key that stands afterwards may be another's: seal again.
+            self.sync().await?;
         }
-        Ok(sealed)
     }
 
-    /// The same, but a new key is durable only after the next [`Keyring::sync`]: the journal calls it before it
+    /// The same, but a new key is durable only after the next [`Keyring::sync`]: a journal awaits it before it
     /// writes the records that need the key, once for all that wait.
     ///
     /// # Errors
@@ -225,54 +216,77 @@ impl Keyring {
     /// Seals, and says whether the key is durable.
     fn seal_now(&self, home: &Home, place: &[u8], plain: &[u8]) -> Result<(Vec<u8>, bool), Error> {
         let mut inner = self.lock();
-        if !inner.unwrapped.contains_key(home) {
-            let held = match inner.kept.get(&Subject::Home(*home)) {
-                Some(Kept::Erased) => return Err(Error::Erased),
-                Some(Kept::Wrapped(wrapped)) => {
-                    let bytes =
-                        unseal(&self.master, &[], wrapped).ok_or(Error::Damaged("a key does not unwrap"))?;
-                    key(&bytes)?
-                }
-                None => {
-                    let bytes = Zeroizing::new(random());
-                    self.keep(&mut inner, Subject::Home(*home), &bytes)?;
-                    let number = inner.appended;
-                    inner.unsynced.insert(*home, number);
-                    key(&bytes)?
-                }
-            };
-            inner.remember(*home, held);
+        let mut held = self.held(&mut inner, home);
+        if held.as_ref().is_err_and(|why| *why == OpenError::Unknown) {
+            let bytes = Zeroizing::new(random::<32>()?);
+            self.keep(&mut inner, Subject::Home(*home), &*bytes)?;
+            held = self.held(&mut inner, home);
         }
-        let held = inner.unwrapped.get(home).cloned().ok_or(Error::Crypto)?;
-        let is_durable = !inner.unsynced.contains_key(home);
+        let held = held.map_err(|why| match why {
+            OpenError::Erased => Error::Erased,
+            OpenError::Unknown | OpenError::Damaged => Error::Damaged("a key does not unwrap"),
+        })?;
+        let is_durable = !inner.unsynced.contains(&Subject::Home(*home));
         drop(inner);
-        Ok((seal(&held, place, plain)?, is_durable))
+        Ok((held.seal(place, plain)?, is_durable))
     }
 
-    /// Every key made so far is on the device when this returns; costs nothing when there is no new one.
+    /// Every key made so far is durable when this returns, or overruled: see [`Keyring::stands`]. Costs nothing
+    /// when there is no new one. In a file it is ready when first polled.
     ///
     /// # Errors
-    /// When the device failed, now or ever: a sync is never tried again, since the kernel may have dropped the
-    /// pages.
-    pub fn sync(&self) -> Result<(), Error> {
-        let mut synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner);
-        if synced.has_failed {
-            return Err(Error::Poisoned);
+    /// When a file's device failed, now or ever: a sync is never tried again, since the kernel may have dropped
+    /// the pages. When the store does not answer: the keys wait for the next sync.
+    pub async fn sync(&self) -> Result<(), Error> {
+        match &self.place {
+            Place::File(file) => self.sync_file(file),
+            Place::Store(table) => self.sync_store(table).await,
         }
-        // The keys are not locked meanwhile: others go on sealing, and making keys for the next sync.
-        let (file, appended) = {
-            let inner = self.lock();
-            (Arc::clone(&inner.file), inner.appended)
-        };
-        if synced.records < appended {
-            if let Err(error) = file.sync_data() {
-                synced.has_failed = true;
-                return Err(error.into());
+    }
+
+    fn sync_file(&self, file: &KeyFile) -> Result<(), Error> {
+        let synced = file.sync(|| self.lock().unsynced.iter().cloned().collect())?;
+        if !synced.is_empty() {
+            let mut inner = self.lock();
+            for subject in &synced {
+                inner.unsynced.remove(subject);
             }
-            synced.records = appended;
-            self.lock().unsynced.retain(|_, number| *number > appended);
         }
         Ok(())
+    }
+
+    async fn sync_store(&self, table: &KeyTable) -> Result<(), Error> {
+        let made = self.lock().made();
+        if made.is_empty() {
+            return Ok(());
+        }
+        let standing = table.add(&made).await?;
+        let mut inner = self.lock();
+        for (subject, kept) in standing {
+            if let Subject::Home(home) = &subject {
+                inner.overruled.insert(*home);
+            }
+            self.take_over(&mut inner, subject, kept);
+        }
+        for (subject, _) in &made {
+            inner.unsynced.remove(subject);
+        }
+        Ok(())
+    }
+
+    /// Whether a record that was sealed ahead may be written, once [`Keyring::sync`] has returned. Not if two
+    /// processes made a key of its home at once and the other's stands: what was sealed with ours, none could
+    /// read. Its entity is to be loaded again.
+    #[must_use]
+    pub fn stands(&self, record: &Record) -> bool {
+        let inner = self.lock();
+        if record.body.is_empty() || !inner.overruled.contains(&record.entity.home) {
+            return true;
+        }
+        match inner.kept.get(&Subject::Home(record.entity.home)) {
+            Some(Kept::Wrapped(wrapped)) => mark_of(wrapped) == mark_in(&record.body),
+            Some(Kept::Erased) | None => false,
+        }
     }
 
     /// Opens what [`Keyring::seal`] sealed there.
@@ -280,173 +294,154 @@ impl Keyring {
     /// # Errors
     /// When the home was erased, is unknown, or the bytes are not what was sealed.
     pub fn open_sealed(&self, home: &Home, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
-        let mut inner = self.lock();
-        if !inner.unwrapped.contains_key(home) {
-            let held = match inner.kept.get(&Subject::Home(*home)) {
-                Some(Kept::Erased) => return Err(OpenError::Erased),
-                Some(Kept::Wrapped(wrapped)) => {
-                    let bytes = unseal(&self.master, &[], wrapped).ok_or(OpenError::Damaged)?;
-                    key(&bytes).map_err(|_why| OpenError::Damaged)?
-                }
-                None => return Err(OpenError::Unknown),
-            };
-            inner.remember(*home, held);
-        }
-        let held = inner.unwrapped.get(home).cloned().ok_or(OpenError::Unknown)?;
-        drop(inner);
-        opened(&held, place, sealed).ok_or(OpenError::Damaged)
+        let held = self.held(&mut self.lock(), home)?;
+        held.open(place, sealed).ok_or(OpenError::Damaged)
     }
 
-    /// Destroys the home's key, durably: what was sealed with it is gone, wherever copies of it lie.
+    /// Learns the keys of these homes that other processes have made meanwhile, so that what they sealed opens.
+    /// Costs nothing when all are known, or a file keeps them.
     ///
     /// # Errors
-    /// When the keyring could not be written again without the key.
-    pub fn erase(&self, home: &Home) -> Result<(), Error> {
-        let mut inner = self.lock();
-        inner.unwrapped.remove(home);
-        inner.kept.insert(Subject::Home(*home), Kept::Erased);
-        // Behind the change: whoever sees the new count finds the home erased.
-        self.erasures.fetch_add(1, Ordering::Release);
-        let next = self.path.with_extension("next");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        let mut length = 0;
-        for (subject, kept) in &inner.kept {
-            let bytes = record::write(subject, kept);
-            file.write_all(&bytes)?;
-            length += bytes.len() as u64;
+    /// When the store does not answer.
+    pub async fn learn(&self, homes: impl IntoIterator<Item = Home>) -> Result<(), Error> {
+        self.look_for(homes.into_iter().map(Subject::Home)).await
+    }
+
+    async fn look_for(&self, subjects: impl Iterator<Item = Subject>) -> Result<(), Error> {
+        let Place::Store(table) = &self.place else {
+            return Ok(());
+        };
+        let unknown: HashSet<_> = {
+            let inner = self.lock();
+            subjects.filter(|subject| !inner.kept.contains_key(subject)).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
         }
-        file.sync_all()?;
-        std::fs::rename(&next, &self.path)?;
-        crate::embedded::sync_directory(self.path.parent().unwrap_or(Path::new(".")))?;
-        inner.file = Arc::new(OpenOptions::new().append(true).open(&self.path)?);
-        inner.length = length;
+        let found = table.find(unknown).await?;
+        let mut inner = self.lock();
+        for (subject, kept) in found {
+            // A key that was made here since is for the next sync to settle.
+            if !inner.kept.contains_key(&subject) {
+                self.take_over(&mut inner, subject, kept);
+            }
+        }
         Ok(())
     }
 
-    /// Whether the home's key was destroyed.
+    /// Learns which homes other processes have erased meanwhile. One small read; nothing with a file.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let Place::Store(table) = &self.place else {
+            return Ok(());
+        };
+        let erased = table.newly_erased().await?;
+        let mut inner = self.lock();
+        for subject in erased {
+            self.take_over(&mut inner, subject, Kept::Erased);
+        }
+        Ok(())
+    }
+
+    /// Destroys the home's key, durably: what was sealed with it is gone, wherever copies of it lie. Blocks while
+    /// a file is written again.
+    ///
+    /// # Errors
+    /// When the keyring could not be written again without the key.
+    pub async fn erase(&self, home: &Home) -> Result<(), Error> {
+        let subject = Subject::Home(*home);
+        match &self.place {
+            Place::File(file) => {
+                let mut inner = self.lock();
+                self.take_over(&mut inner, subject, Kept::Erased);
+                file.rewrite(&inner.kept)
+            }
+            Place::Store(table) => {
+                table.erase(&subject).await?;
+                self.take_over(&mut self.lock(), subject, Kept::Erased);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the home's key was destroyed, as far as this process has learned.
     #[must_use]
     pub fn is_erased(&self, home: &Home) -> bool {
         matches!(self.lock().kept.get(&Subject::Home(*home)), Some(Kept::Erased))
     }
 
-    /// How many homes were erased since the keyring was opened: as long as it is the same, whatever
-    /// [`Keyring::is_erased`] said holds, and nobody need ask again.
+    /// How many erasures this process has learned of since the keyring was opened: as long as it is the same,
+    /// whatever [`Keyring::is_erased`] said holds, and nobody need ask again.
     #[must_use]
     pub fn erasures(&self) -> u64 {
         self.erasures.load(Ordering::Acquire)
     }
 
-    /// A named secret, if it was made.
-    ///
-    /// # Errors
-    /// When it does not unwrap.
-    pub fn known_secret(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        match self.lock().kept.get(&Subject::Secret(name.to_owned())) {
-            Some(Kept::Wrapped(wrapped)) => {
-                unseal(&self.master, &[], wrapped).map(Some).ok_or(Error::Damaged("a secret does not unwrap"))
-            }
-            Some(Kept::Erased) | None => Ok(None),
+    /// The home's key, unwrapped.
+    fn held(&self, inner: &mut Inner, home: &Home) -> Result<Arc<DataKey>, OpenError> {
+        if let Some(held) = inner.unwrapped.get(home) {
+            return Ok(Arc::clone(held));
         }
-    }
-
-    /// A named secret, made once and kept, wrapped, for ever.
-    ///
-    /// # Errors
-    /// When it could not be kept.
-    pub fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut inner = self.lock();
-        let subject = Subject::Secret(name.to_owned());
-        if let Some(Kept::Wrapped(wrapped)) = inner.kept.get(&subject) {
-            return unseal(&self.master, &[], wrapped).ok_or(Error::Damaged("a secret does not unwrap"));
+        let wrapped = match inner.kept.get(&Subject::Home(*home)) {
+            Some(Kept::Erased) => return Err(OpenError::Erased),
+            Some(Kept::Wrapped(wrapped)) => wrapped,
+            None => return Err(OpenError::Unknown),
+        };
+        let held = Arc::new(DataKey::unwrap(&self.master, wrapped).ok_or(OpenError::Damaged)?);
+        if inner.unwrapped.len() >= UNWRAPPED_MAX {
+            inner.unwrapped.clear();
         }
-        let secret = Zeroizing::new(make());
-        self.keep(&mut inner, subject, &secret)?;
-        drop(inner);
-        self.sync()?;
-        Ok(secret)
+        inner.unwrapped.insert(*home, Arc::clone(&held));
+        Ok(held)
     }
 
-    /// A keyed hash (HMAC-SHA-256 with this keyring's pepper, cut to 128 bits): tells nobody what was hashed.
-    #[must_use]
-    pub fn hash(&self, purpose: &str, bytes: &[u8]) -> u128 {
-        let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.pepper));
-        context.update(purpose.as_bytes());
-        context.update(&[0]);
-        context.update(bytes);
-        context.sign().as_ref().iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
-    }
-
-    /// Wraps and appends; durable after the next sync.
+    /// Wraps and keeps; durable after the next sync.
     fn keep(&self, inner: &mut Inner, subject: Subject, bytes: &[u8]) -> Result<(), Error> {
-        let kept = Kept::Wrapped(seal(&self.master, &[], bytes)?);
-        let bytes = record::write(&subject, &kept);
-        if let Err(error) = (&*inner.file).write_all(&bytes) {
-            // Half a record (of a full disk) must not lie before the next one.
-            inner.file.set_len(inner.length)?;
-            return Err(error.into());
+        let kept = Kept::Wrapped(wrap(&self.master, bytes)?);
+        if let Place::File(file) = &self.place {
+            file.append(&subject, &kept)?;
         }
-        inner.length += bytes.len() as u64;
-        inner.appended += 1;
-        inner.kept.insert(subject, kept);
+        inner.kept.insert(subject.clone(), kept);
+        inner.unsynced.insert(subject);
         Ok(())
+    }
+
+    /// Holds what the place keeps of a subject, instead of what was held; an erased home stays erased.
+    fn take_over(&self, inner: &mut Inner, subject: Subject, kept: Kept) {
+        let is_erased = matches!(inner.kept.get(&subject), Some(Kept::Erased));
+        if is_erased {
+            return;
+        }
+        if let Subject::Home(home) = &subject {
+            inner.unwrapped.remove(home);
+        }
+        inner.unsynced.remove(&subject);
+        let is_erasure = matches!(kept, Kept::Erased);
+        inner.kept.insert(subject, kept);
+        if is_erasure {
+            // Behind the change: whoever sees the new count finds the home erased.
+            self.erasures.fetch_add(1, Ordering::Release);
+        }
     }
 }
 
 impl Inner {
-    fn remember(&mut self, home: Home, held: LessSafeKey) {
-        if self.unwrapped.len() >= UNWRAPPED_MAX {
-            self.unwrapped.clear();
-        }
-        self.unwrapped.insert(home, Arc::new(held));
+    /// What was made here and is not durable for sure, wrapped.
+    fn made(&self) -> Vec<(Subject, Vec<u8>)> {
+        let made = self.unsynced.iter().filter_map(|subject| match self.kept.get(subject)? {
+            Kept::Wrapped(wrapped) => Some((subject.clone(), wrapped.clone())),
+            Kept::Erased => None,
+        });
+        made.collect()
     }
-}
-
-fn random() -> Vec<u8> {
-    let mut bytes = vec![0; 32];
-    // Without randomness no key may be made: an empty one is refused by the cipher.
-    if rand::fill(&mut bytes).is_err() {
-        bytes.clear();
-    }
-    bytes
 }
 
 /// The master key is the one that wrapped these.
 fn proves(master: &LessSafeKey, kept: &HashMap<Subject, Kept>) -> Result<(), Error> {
     if let Some(Kept::Wrapped(wrapped)) = kept.values().find(|kept| matches!(kept, Kept::Wrapped(_))) {
-        unseal(master, &[], wrapped).ok_or(Error::Damaged("a key does not unwrap"))?;
+        unwrapped(master, wrapped).ok_or(Error::OtherMaster)?;
     }
     Ok(())
-}
-
-fn key(bytes: &[u8]) -> Result<LessSafeKey, Error> {
-    Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, bytes).map_err(|_why| Error::Crypto)?))
-}
-
-fn seal(key: &LessSafeKey, place: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut nonce = [0; NONCE_LEN];
-    rand::fill(&mut nonce).map_err(|_why| Error::Crypto)?;
-    let mut sealed = Vec::with_capacity(1 + NONCE_LEN + plain.len() + 16);
-    sealed.push(SEALED);
-    sealed.extend_from_slice(&nonce);
-    sealed.extend_from_slice(plain);
-    let body = sealed.get_mut(1 + NONCE_LEN..).unwrap_or_default();
-    let tag = key
-        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), body)
-        .map_err(|_why| Error::Crypto)?;
-    sealed.extend_from_slice(tag.as_ref());
-    Ok(sealed)
-}
-
-fn unseal(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    opened(key, place, sealed).map(Zeroizing::new)
-}
-
-fn opened(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-    let (version, rest) = sealed.split_first()?;
-    let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>()?;
-    let mut body = body.to_vec();
-    let plain =
-        key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place), &mut body).ok()?.len();
-    body.truncate(plain);
-    (*version == SEALED).then_some(body)
 }

@@ -12,7 +12,10 @@ mod conformance;
 pub mod embedded;
 pub mod journal;
 pub mod keyring;
+pub mod postgres;
 pub mod read_model;
+mod recent;
+mod sealed;
 pub mod snapshots;
 
 pub use address::{AddressMap, EntityRef, Epoch, Home, HomeKind, Lsn, Name, Offset, Seq, ShardId};

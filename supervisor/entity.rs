@@ -576,8 +576,11 @@ impl<A: Aggregate> Running<A> {
             }
             AppendError::Poisoned { .. } => Unavailable::OutcomeUnknown,
             AppendError::OutOfOrder { .. }
+            | AppendError::Overruled { .. }
             | AppendError::Full
             | AppendError::Size { .. }
+            | AppendError::Unreachable { .. }
+            | AppendError::RolledBack { .. }
             | AppendError::Closed => Unavailable::NotWritten,
         }
     }

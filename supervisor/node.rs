@@ -18,7 +18,7 @@ use prognet_storage::{
 };
 use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::{
     Aggregate, Clock, Entity, Projection, Refused, Service, Timestamp, Unavailable,
@@ -375,16 +375,17 @@ impl Node {
     ///
     /// # Errors
     /// When the keyring does not answer.
-    pub fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Unavailable> {
-        self.runtime().keyring.secret(name, make).map(|secret| secret.to_vec()).map_err(no_secret)
+    pub async fn secret(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, Unavailable> {
+        let secret = self.runtime().keyring.secret(name, make).await.map_err(no_secret)?;
+        Ok(secret.to_vec())
     }
 
     /// A named secret, if it was made.
     ///
     /// # Errors
     /// When the keyring does not answer.
-    pub fn known_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Unavailable> {
-        let secret = self.runtime().keyring.known_secret(name).map_err(no_secret)?;
+    pub async fn known_secret(&self, name: &str) -> Result<Option<Vec<u8>>, Unavailable> {
+        let secret = self.runtime().keyring.known_secret(name).await.map_err(no_secret)?;
         Ok(secret.map(|secret| secret.to_vec()))
     }
 
@@ -395,8 +396,11 @@ impl Node {
     /// # Errors
     /// When the keyring could not be written.
     pub async fn erase(&self, home: Home) -> Result<(), Unavailable> {
-        let keyring = Arc::clone(&self.runtime().keyring);
-        let erase = move || if keyring.is_erased(&home) { Ok(()) } else { keyring.erase(&home) };
+        let (keyring, runtime) = (Arc::clone(&self.runtime().keyring), Handle::current());
+        // Writing a file again blocks.
+        let erase = move || {
+            if keyring.is_erased(&home) { Ok(()) } else { runtime.block_on(keyring.erase(&home)) }
+        };
         let erased = tokio::task::spawn_blocking(erase);
         erased.await.map_err(|_panicked| Unavailable::NotWritten)?.map_err(no_secret)
     }

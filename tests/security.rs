@@ -223,7 +223,7 @@ async fn whoever_has_another_key_makes_no_token_of_it() {
     let keys: JwkSet = serde_json::from_value(keys).unwrap();
     let address = other.request(Method::GET, "/.well-known/jwks.json").build().unwrap().url().to_string();
     let jwk = keys.find(&theirs.kid.clone().unwrap()).cloned();
-    let key = signing_key(&other, &theirs);
+    let key = signing_key(&other, &theirs).await;
 
     let headers = [
         theirs.clone(),
@@ -243,9 +243,9 @@ async fn whoever_has_another_key_makes_no_token_of_it() {
 }
 
 /// The private half of the key that a token names.
-fn signing_key(node: &Driven, header: &Header) -> EncodingKey {
+async fn signing_key(node: &Driven, header: &Header) -> EncodingKey {
     let name = format!("jwt/{}", header.kid.as_ref().unwrap());
-    EncodingKey::from_ec_der(&node.world.node.known_secret(&name).unwrap().unwrap())
+    EncodingKey::from_ec_der(&node.world.node.known_secret(&name).await.unwrap().unwrap())
 }
 
 /// Security bar 34: what our own key signed passes only as the access token of this platform, in its time.
@@ -253,7 +253,7 @@ fn signing_key(node: &Driven, header: &Header) -> EncodingKey {
 async fn a_token_of_our_own_key_is_good_for_one_purpose_place_and_time() {
     let node = Driven::start().await;
     let good = jsonwebtoken::decode_header(&node.admin.access_token).unwrap();
-    let key = signing_key(&node, &good);
+    let key = signing_key(&node, &good).await;
     let claims: Value = jsonwebtoken::dangerous::insecure_decode(&node.admin.access_token).unwrap().claims;
     let now = claims["iat"].as_i64().unwrap();
     let ask = async |typ: Option<&str>, changed: Value| {

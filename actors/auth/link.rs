@@ -51,9 +51,9 @@ impl LinkKey {
     ///
     /// # Errors
     /// When the keyring does not answer.
-    pub fn of(node: &Node) -> Result<Self, Unavailable> {
+    pub async fn of(node: &Node) -> Result<Self, Unavailable> {
         let fresh = || [node.clock().fresh_secret(), node.clock().fresh_secret()].concat();
-        let secret = node.secret(SECRET, fresh)?;
+        let secret = node.secret(SECRET, fresh).await?;
         // The system gave no randomness: no key is better than one everybody knows.
         if secret.is_empty() { Err(Unavailable::NotWritten) } else { Ok(Self::new(&secret)) }
     }

@@ -189,7 +189,7 @@ impl Door {
 
     /// Writes and signs the mail, on a thread for such work: a signature takes a millisecond.
     async fn prepare(self: &Arc<Self>, node: &Node, begun: Begun) -> Result<Parcel, String> {
-        let key = LinkKey::of(node).map_err(|error| error.to_string())?;
+        let key = LinkKey::of(node).await.map_err(|error| error.to_string())?;
         let site = self.site.wait().await.clone();
         let (door, now) = (Arc::clone(self), node.clock().now());
         let written = tokio::task::spawn_blocking(move || door.write(&begun, &key, &site, now));

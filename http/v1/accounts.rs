@@ -138,7 +138,7 @@ pub(crate) async fn open_account(
     wanted: OpenAccount,
     edge: &Edge,
 ) -> Result<(), Problem> {
-    let (account, link) = linked(Purpose::VerifyAddress, &wanted.token, edge)?;
+    let (account, link) = linked(Purpose::VerifyAddress, &wanted.token, edge).await?;
     let password = edge.passwords.hash_of(wanted.password, sign_up_salt(link, edge)).await?;
     let verify = sign_up::Command::Verify { link, password };
     let done = edge.node.ask_to_end(stranger.asking(), SignUp::at(account), verify).await;
@@ -200,7 +200,7 @@ pub(crate) async fn reset_password(
     wanted: ResetPassword,
     edge: &Edge,
 ) -> Result<(), Problem> {
-    let (account, link) = linked(Purpose::ResetPassword, &wanted.token, edge)?;
+    let (account, link) = linked(Purpose::ResetPassword, &wanted.token, edge).await?;
     let asking = Asking { asker: account.number(), ..*stranger.asking() };
     let view = edge.node.read(&asking, Account::at(account)).await?;
     let view = view.filter(|view| view.status == account::Status::Active).ok_or_else(Problem::link)?;
@@ -239,7 +239,7 @@ pub(crate) async fn confirm_email(
     Json(body): Json<VerifyAddress>,
     edge: Data<Edge>,
 ) -> Answer {
-    let (account, link) = linked(Purpose::ConfirmEmailChange, &body.token, &edge)?;
+    let (account, link) = linked(Purpose::ConfirmEmailChange, &body.token, &edge).await?;
     let view = edge.node.read(stranger.asking(), Account::at(account)).await?;
     view.filter(|view| view.status == account::Status::Active).ok_or_else(Problem::link)?;
     turn_email(&stranger, account, change_email::Command::Confirm { link }, &edge).await
@@ -254,7 +254,7 @@ pub(crate) async fn undo_email(
     Json(body): Json<VerifyAddress>,
     edge: Data<Edge>,
 ) -> Answer {
-    let (account, link) = linked(Purpose::UndoEmailChange, &body.token, &edge)?;
+    let (account, link) = linked(Purpose::UndoEmailChange, &body.token, &edge).await?;
     turn_email(&stranger, account, change_email::Command::Undo { link }, &edge).await
 }
 
@@ -310,8 +310,8 @@ pub(crate) fn view(id: AccountId, view: &account::View) -> AccountView {
 }
 
 /// The account a mailed link is about, and what it is about there.
-pub(crate) fn linked(purpose: Purpose, token: &str, edge: &Edge) -> Result<(AccountId, u128), Problem> {
-    let (home, id) = LinkKey::of(&edge.node)?.read(purpose, token).ok_or_else(Problem::link)?;
+pub(crate) async fn linked(purpose: Purpose, token: &str, edge: &Edge) -> Result<(AccountId, u128), Problem> {
+    let (home, id) = LinkKey::of(&edge.node).await?.read(purpose, token).ok_or_else(Problem::link)?;
     match home.kind {
         HomeKind::Account => Ok((AccountId::new(home.id), id)),
         HomeKind::Tenant | HomeKind::Platform => Err(Problem::link()),

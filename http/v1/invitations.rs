@@ -162,7 +162,7 @@ pub(crate) async fn look(stranger: Stranger, Json(body): Json<AnswerInvitation>,
 
 /// What the link in a mail invites to.
 pub(crate) async fn behind(token: &str, stranger: &Stranger, edge: &Edge) -> Result<InvitationLook, Problem> {
-    let (tenant, id) = named(token, edge)?;
+    let (tenant, id) = named(token, edge).await?;
     let invitation = open(tenant, id, stranger.asking(), edge).await?;
     let known = known_tenant(tenant, stranger.asking(), edge).await?;
     Ok(InvitationLook {
@@ -192,7 +192,7 @@ pub(crate) async fn let_in(
     token: &str,
     edge: &Edge,
 ) -> Result<(OwnTenant, Option<Written>), Problem> {
-    let ((tenant, id), own) = (named(token, edge)?, caller.own());
+    let ((tenant, id), own) = (named(token, edge).await?, caller.own());
     let known = known_tenant(tenant, own.asking(), edge).await?;
     gate::is_open(&known)?;
     let account = caller.account();
@@ -230,15 +230,15 @@ pub(crate) async fn decline(
     Json(body): Json<AnswerInvitation>,
     edge: Data<Edge>,
 ) -> Answer {
-    let (tenant, id) = named(&body.token, &edge)?;
+    let (tenant, id) = named(&body.token, &edge).await?;
     let entity = Invitation::at(tenant, id);
     edge.node.ask(stranger.asking(), entity, invitation::Command::Decline).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// The invitation that a link's token is about.
-fn named(token: &str, edge: &Edge) -> Result<(TenantId, InvitationId), Problem> {
-    let named = LinkKey::of(&edge.node)?.read(Purpose::AcceptInvitation, token);
+async fn named(token: &str, edge: &Edge) -> Result<(TenantId, InvitationId), Problem> {
+    let named = LinkKey::of(&edge.node).await?.read(Purpose::AcceptInvitation, token);
     let named = named.filter(|(home, _)| home.kind == HomeKind::Tenant);
     let (home, id) = named.ok_or(Rejection::Unknown)?;
     Ok((TenantId::new(home.id), InvitationId::new(id)))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Engine, SERVICE, SHARD, append, entity, home, record};
+use super::{JournalEngine, SERVICE, SHARD, append, entity, home, record};
 use crate::{
     EntityRef, Journal, Lsn, Name, Offset, Seq,
     journal::{AppendError, Group, Limit, Record, RecordKind, Stored},
@@ -30,7 +30,7 @@ async fn events(journal: &impl Journal) -> Vec<Arc<Stored>> {
     page
 }
 
-pub(crate) async fn records_are_there_after_a_restart_by_every_way_of_reading<E: Engine>() {
+pub(crate) async fn records_are_there_after_a_restart_by_every_way_of_reading<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
@@ -57,7 +57,7 @@ pub(crate) async fn records_are_there_after_a_restart_by_every_way_of_reading<E:
     assert_eq!(journal.read_home(Name::new("users"), home(1), Offset(0), limit).await.unwrap(), []);
 }
 
-pub(crate) async fn a_page_ends_at_its_limits_and_holds_a_record_at_least<E: Engine>() {
+pub(crate) async fn a_page_ends_at_its_limits_and_holds_a_record_at_least<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
@@ -72,7 +72,7 @@ pub(crate) async fn a_page_ends_at_its_limits_and_holds_a_record_at_least<E: Eng
     }
 }
 
-pub(crate) async fn entities_of_a_home_are_told_apart<E: Engine>() {
+pub(crate) async fn entities_of_a_home_are_told_apart<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
@@ -89,7 +89,7 @@ pub(crate) async fn entities_of_a_home_are_told_apart<E: Engine>() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tasks stand for entities, and each is awaited")]
-pub(crate) async fn offsets_have_no_gap_over_many_appenders<E: Engine>() {
+pub(crate) async fn offsets_have_no_gap_over_many_appenders<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = Arc::new(engine.journal().await);
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
@@ -112,7 +112,7 @@ pub(crate) async fn offsets_have_no_gap_over_many_appenders<E: Engine>() {
     assert_eq!(events(&*journal).await.len(), 16 * 50);
 }
 
-pub(crate) async fn a_group_is_there_whole_or_not_at_all<E: Engine>() {
+pub(crate) async fn a_group_is_there_whole_or_not_at_all<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
@@ -125,7 +125,7 @@ pub(crate) async fn a_group_is_there_whole_or_not_at_all<E: Engine>() {
     assert_eq!(events(&journal).await.len(), 1);
 }
 
-pub(crate) async fn an_earlier_owner_can_no_longer_append<E: Engine>() {
+pub(crate) async fn an_earlier_owner_can_no_longer_append<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     let earlier = journal.claim(SHARD).await.unwrap();
@@ -141,7 +141,7 @@ pub(crate) async fn an_earlier_owner_can_no_longer_append<E: Engine>() {
     assert_eq!(events(&journal).await.len(), 2);
 }
 
-pub(crate) async fn a_new_start_has_a_higher_epoch<E: Engine>() {
+pub(crate) async fn a_new_start_has_a_higher_epoch<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     journal.claim(SHARD).await.unwrap();
@@ -152,7 +152,7 @@ pub(crate) async fn a_new_start_has_a_higher_epoch<E: Engine>() {
     assert!(after.epoch > before.epoch && after.tail >= before.tail);
 }
 
-pub(crate) async fn a_closed_journal_has_everything_it_took_and_takes_nothing_more<E: Engine>() {
+pub(crate) async fn a_closed_journal_has_everything_it_took_and_takes_nothing_more<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
@@ -163,7 +163,7 @@ pub(crate) async fn a_closed_journal_has_everything_it_took_and_takes_nothing_mo
     assert_eq!(events(&journal).await.len(), 1);
 }
 
-pub(crate) async fn readers_are_woken_by_what_is_durable<E: Engine>() {
+pub(crate) async fn readers_are_woken_by_what_is_durable<E: JournalEngine>() {
     let engine = E::fresh().await;
     let journal = engine.journal().await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;

@@ -1,6 +1,6 @@
 //! Promises of the tier that can be rebuilt.
 
-use super::{Engine, SERVICE, SHARD, entity, home, keyring};
+use super::{SERVICE, SHARD, TierEngine, entity, home, keyring};
 use crate::{
     Lsn, Name, Offset, ReadModel, Seq, Snapshots,
     read_model::{Position, Row, RowChange},
@@ -21,7 +21,7 @@ fn position(lsn: u64) -> Position {
     Position { lsn: Lsn(lsn), offsets: [(SHARD, Offset(lsn))].into() }
 }
 
-pub(crate) async fn rows_and_position_are_there_after_a_restart<E: Engine>() {
+pub(crate) async fn rows_and_position_are_there_after_a_restart<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring.clone()).await;
     tier.commit(ROWS, vec![put("a", 1), put("b", 2)], position(5)).await.unwrap();
@@ -36,7 +36,7 @@ pub(crate) async fn rows_and_position_are_there_after_a_restart<E: Engine>() {
     assert_eq!(tier.get(ROWS, "b".into()).await.unwrap(), Some(row("b", 3)));
 }
 
-pub(crate) async fn rows_are_scanned_by_prefix_in_key_order<E: Engine>() {
+pub(crate) async fn rows_are_scanned_by_prefix_in_key_order<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring).await;
     let rows = ["b2", "a", "b1", "c", "b3"].map(|key| put(key, 1)).to_vec();
@@ -48,7 +48,7 @@ pub(crate) async fn rows_are_scanned_by_prefix_in_key_order<E: Engine>() {
     assert_eq!(tier.scan(Name::new("other"), Vec::new(), None, 9).await.unwrap(), []);
 }
 
-pub(crate) async fn a_cleared_projection_has_no_rows_and_no_position<E: Engine>() {
+pub(crate) async fn a_cleared_projection_has_no_rows_and_no_position<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring).await;
     let other = Name::new("directory2");
@@ -62,11 +62,11 @@ pub(crate) async fn a_cleared_projection_has_no_rows_and_no_position<E: Engine>(
     assert_eq!(tier.scan(other, Vec::new(), None, 9).await.unwrap(), [row("a", 1)]);
 }
 
-pub(crate) async fn a_row_of_an_erased_home_is_gone<E: Engine>() {
+pub(crate) async fn a_row_of_an_erased_home_is_gone<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring.clone()).await;
     tier.commit(ROWS, vec![put("a", 1), put("b", 2)], position(1)).await.unwrap();
-    keyring.erase(&home(1)).unwrap();
+    keyring.erase(&home(1)).await.unwrap();
     assert_eq!(tier.get(ROWS, "a".into()).await.unwrap(), None);
     assert_eq!(tier.scan(ROWS, Vec::new(), None, 9).await.unwrap(), [row("b", 2)]);
     // Nor does it come back; the position moves on all the same.
@@ -75,7 +75,7 @@ pub(crate) async fn a_row_of_an_erased_home_is_gone<E: Engine>() {
     assert_eq!(tier.position(ROWS).await.unwrap(), position(2));
 }
 
-pub(crate) async fn equal_rows_have_equal_digests_whatever_keys_seal_them<E: Engine>() {
+pub(crate) async fn equal_rows_have_equal_digests_whatever_keys_seal_them<E: TierEngine>() {
     let mut digests = Vec::new();
     for order in [["a", "b"], ["b", "a"], ["a", "c"]] {
         let (engine, (keyring, _place)) = (E::fresh().await, keyring());
@@ -89,7 +89,7 @@ pub(crate) async fn equal_rows_have_equal_digests_whatever_keys_seal_them<E: Eng
     assert_ne!(digests[0], digests[2]);
 }
 
-pub(crate) async fn a_snapshot_is_loaded_as_saved_and_never_replaced_by_an_older<E: Engine>() {
+pub(crate) async fn a_snapshot_is_loaded_as_saved_and_never_replaced_by_an_older<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring.clone()).await;
     let snapshot = |seq| Snapshot { seq: Seq(seq), offset: Offset(seq), bytes: vec![7; 9] };
@@ -105,11 +105,11 @@ pub(crate) async fn a_snapshot_is_loaded_as_saved_and_never_replaced_by_an_older
     assert_eq!(tier.load(SERVICE, entity(1)).await.unwrap(), Some(snapshot(6)));
 }
 
-pub(crate) async fn a_snapshot_of_an_erased_home_is_gone<E: Engine>() {
+pub(crate) async fn a_snapshot_of_an_erased_home_is_gone<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring.clone()).await;
     let snapshot = Snapshot { seq: Seq(1), offset: Offset(1), bytes: vec![7] };
     tier.save(SERVICE, entity(1), snapshot).await.unwrap();
-    keyring.erase(&home(1)).unwrap();
+    keyring.erase(&home(1)).await.unwrap();
     assert_eq!(tier.load(SERVICE, entity(1)).await.unwrap(), None);
 }

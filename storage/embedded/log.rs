@@ -17,7 +17,6 @@
 //! New keys that the frame is sealed with are synced before it is written, so that no frame outlives its keys.
 
 use std::{
-    collections::VecDeque,
     io,
     sync::{Arc, OnceLock, PoisonError, RwLock, mpsc::Receiver},
 };
@@ -33,14 +32,12 @@ use super::{
 use crate::{
     AddressMap, EntityRef, Epoch, HomeKind, Lsn, Name, Offset, Seq, ShardId,
     journal::{AppendError, Appended, Claim, Done, Group, Health, Record, RecordKind, Stored},
+    recent::Recent,
 };
 
 /// A drained queue makes one frame; more would only make its callers wait for each other's bytes.
 const FRAME_RECORDS: usize = 1024;
 const FRAME_BYTES: usize = 1024 * 1024;
-/// Recent records kept decoded, so that readers at the tail never touch the disk.
-const RECENT_RECORDS: usize = 16 * 1024;
-const RECENT_BYTES: usize = 16 * 1024 * 1024;
 const NEXT: &str = "next.tmp";
 
 /// Why the log does not open.
@@ -87,34 +84,6 @@ pub(crate) struct Shared {
     pub(crate) recent: RwLock<Recent>,
     pub(crate) health: RwLock<Health>,
     pub(crate) durable: watch::Sender<Lsn>,
-}
-
-/// The newest records, oldest first; their lsns follow each other.
-#[derive(Default)]
-pub(crate) struct Recent {
-    records: VecDeque<Arc<Stored>>,
-    bytes: usize,
-}
-
-impl Recent {
-    fn push(&mut self, stored: Arc<Stored>) {
-        self.bytes += stored.record.body.len();
-        self.records.push_back(stored);
-        while self.records.len() > RECENT_RECORDS || self.bytes > RECENT_BYTES {
-            let Some(oldest) = self.records.pop_front() else {
-                return;
-            };
-            self.bytes -= oldest.record.body.len();
-        }
-    }
-
-    /// Records after a place, if the first of them is still here.
-    pub(crate) fn after(&self, after: Lsn, count: usize) -> Option<Vec<Arc<Stored>>> {
-        let first = self.records.front()?.lsn;
-        let skipped = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
-        (skipped < self.records.len())
-            .then(|| self.records.iter().skip(skipped).take(count).cloned().collect())
-    }
 }
 
 /// What the writer is asked.

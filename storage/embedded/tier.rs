@@ -36,6 +36,7 @@ use crate::{
     EntityRef, Home, Lsn, Name, Offset, ReadModel, Seq, ShardId, Snapshots,
     keyring::{self, Keyring},
     read_model::{Position, Row, RowChange},
+    sealed::{Digest, SealedChange, failed, key_of, opened_row, row_key, sealed, snapshot_key},
     snapshots::{Snapshot, TierError},
 };
 
@@ -64,6 +65,7 @@ pub enum Error {
 pub struct SledTier {
     directory: PathBuf,
     cache_bytes: u64,
+    keyring: Arc<Keyring>,
     opened: RwLock<Opened>,
 }
 
@@ -101,14 +103,14 @@ impl SledTier {
                 config(directory, cache_bytes).open()?
             }
         };
-        let opened = Opened { db, keyring, generation: 0 };
+        let opened = Opened { db, keyring: Arc::clone(&keyring), generation: 0 };
         match opened.watermark()? {
             Some(seen) if seen > journal_end => {
                 Err(Error::AheadOfJournal { tier: seen, journal: journal_end })
             }
             _ => {
                 let directory = directory.to_owned();
-                Ok((Self { directory, cache_bytes, opened: RwLock::new(opened) }, why))
+                Ok((Self { directory, cache_bytes, keyring, opened: RwLock::new(opened) }, why))
             }
         }
     }
@@ -136,7 +138,7 @@ impl SledTier {
         match self.fresh(damage) {
             Ok(db) => {
                 tracing::error!(%damage, cause = %damage.source, "the rebuildable tier is damaged: begun afresh");
-                let keyring = Arc::clone(&opened.keyring);
+                let keyring = Arc::clone(&self.keyring);
                 *opened = Opened { db, keyring, generation: met_in + 1 };
             }
             Err(why) => {
@@ -173,24 +175,17 @@ impl Opened {
     fn commit_now(
         &self,
         projection: Name,
-        changes: Vec<RowChange>,
+        changes: Vec<SealedChange>,
         moved: &Position,
     ) -> Result<(), TierError> {
         let mut batch = sled::Batch::default();
         for change in changes {
             match change {
-                RowChange::Put { key, home, value } => {
-                    let key = row_key(projection, &key);
-                    let mut sealed = home.canonical().to_vec();
-                    match self.keyring.seal(&home, &key, &value) {
-                        Ok(bytes) => sealed.extend_from_slice(&bytes),
-                        // A row about an erased home is not written.
-                        Err(keyring::Error::Erased) => continue,
-                        Err(error) => return Err(failed("seal a row")(error)),
-                    }
-                    batch.insert(key, sealed);
+                SealedChange::Put { key, home, sealed } => {
+                    let stored = [&home.canonical()[..], &sealed].concat();
+                    batch.insert(row_key(projection, &key), stored);
                 }
-                RowChange::Delete { key } => batch.remove(row_key(projection, &key)),
+                SealedChange::Delete { key } => batch.remove(row_key(projection, &key)),
             }
         }
         for (shard, offset) in &moved.offsets {
@@ -222,11 +217,7 @@ impl Opened {
         let damaged = || failed("open a row")(keyring::OpenError::Damaged);
         let (home, sealed) = stored.split_first_chunk::<{ Home::BYTES }>().ok_or_else(damaged)?;
         let home = Home::from_canonical(home).ok_or_else(damaged)?;
-        match self.keyring.open_sealed(&home, key, sealed) {
-            Ok(value) => Ok(Some(value)),
-            Err(keyring::OpenError::Erased) => Ok(None),
-            Err(error) => Err(failed("open a row")(error)),
-        }
+        opened_row(&self.keyring, &home, key, sealed).map_err(failed("open a row"))
     }
 
     fn get_now(&self, projection: Name, key: Vec<u8>) -> Result<Option<Row>, TierError> {
@@ -274,28 +265,22 @@ impl Opened {
     }
 
     fn digest_now(&self, projection: Name) -> Result<u64, TierError> {
-        let mut digest = xxhash_rust::xxh3::Xxh3::new();
+        let mut digest = Digest::default();
         for row in self.scan_now(projection, &[], None, usize::MAX)? {
-            for part in [&row.key, &row.value] {
-                digest.update(&(part.len() as u64).to_le_bytes());
-                digest.update(part);
-            }
+            digest.add(&row.key, &row.value);
         }
-        Ok(digest.digest())
+        Ok(digest.value())
     }
 
-    fn save_now(&self, service: Name, entity: EntityRef, snapshot: &Snapshot) -> Result<(), TierError> {
-        let key = snapshot_key(service, entity);
-        if let Some(kept) = self.db.get(&key).map_err(failed("save a snapshot"))?
+    fn save_now(&self, key: &[u8], snapshot: &Snapshot, sealed: &[u8]) -> Result<(), TierError> {
+        if let Some(kept) = self.db.get(key).map_err(failed("save a snapshot"))?
             && number(&kept).is_some_and(|seq| seq >= snapshot.seq.0)
         {
             return Ok(());
         }
         let mut value = snapshot.seq.0.to_be_bytes().to_vec();
         value.extend_from_slice(&snapshot.offset.0.to_be_bytes());
-        value.extend_from_slice(
-            &self.keyring.seal(&entity.home, &key, &snapshot.bytes).map_err(failed("seal a snapshot"))?,
-        );
+        value.extend_from_slice(sealed);
         self.db.insert(key, value).map_err(failed("save a snapshot"))?;
         Ok(())
     }
@@ -356,25 +341,8 @@ fn set_aside(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn failed<E: std::error::Error + Send + Sync + 'static>(operation: &'static str) -> impl Fn(E) -> TierError {
-    move |source| TierError { operation, source: Box::new(source) }
-}
-
 fn number(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
-}
-
-fn key_of(space: u8, name: Name) -> Vec<u8> {
-    let mut key = vec![space];
-    key.extend_from_slice(name.as_str().as_bytes());
-    key.push(0);
-    key
-}
-
-fn row_key(projection: Name, key: &[u8]) -> Vec<u8> {
-    let mut row = key_of(b'r', projection);
-    row.extend_from_slice(key);
-    row
 }
 
 fn offset_key(projection: Name, shard: Option<ShardId>) -> Vec<u8> {
@@ -396,15 +364,6 @@ fn parse_shard(key: &[u8]) -> Option<ShardId> {
     })
 }
 
-fn snapshot_key(service: Name, entity: EntityRef) -> Vec<u8> {
-    let mut key = key_of(b's', service);
-    key.extend_from_slice(&entity.home.canonical());
-    key.extend_from_slice(entity.kind.as_str().as_bytes());
-    key.push(0);
-    key.extend_from_slice(&entity.id.to_be_bytes());
-    key
-}
-
 impl Snapshots for SledTier {
     fn save(
         &self,
@@ -412,7 +371,12 @@ impl Snapshots for SledTier {
         entity: EntityRef,
         snapshot: Snapshot,
     ) -> BoxFuture<'_, Result<(), TierError>> {
-        Box::pin(ready(self.guarded(|tier| tier.save_now(service, entity, &snapshot))))
+        Box::pin(async move {
+            let key = snapshot_key(service, entity);
+            let sealed = self.keyring.seal(&entity.home, &key, &snapshot.bytes).await;
+            let sealed = sealed.map_err(failed("seal a snapshot"))?;
+            self.guarded(|tier| tier.save_now(&key, &snapshot, &sealed))
+        })
     }
 
     fn load(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Option<Snapshot>, TierError>> {
@@ -427,7 +391,10 @@ impl ReadModel for SledTier {
         changes: Vec<RowChange>,
         moved: Position,
     ) -> BoxFuture<'_, Result<(), TierError>> {
-        Box::pin(ready(self.guarded(|tier| tier.commit_now(projection, changes, &moved))))
+        Box::pin(async move {
+            let changes = sealed(&self.keyring, projection, changes).await?;
+            self.guarded(|tier| tier.commit_now(projection, changes, &moved))
+        })
     }
 
     fn position(&self, projection: Name) -> BoxFuture<'_, Result<Position, TierError>> {

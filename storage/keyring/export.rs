@@ -3,28 +3,24 @@
 //! ```text
 //! "PNKEYS1\n" │ sha-256 of what follows, 32 bytes │ master key, 32 bytes │ the records of keys.log
 //! ```
-//! A master key that comes from the environment is not in it (zeros are): it must be given again.
+//! A master key that comes from a setting is not in it (zeros are): it must be given again.
 //! Keep the newest one only: an older one brings homes back that were erased since.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    fs::OpenOptions,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{collections::HashMap, fmt, fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 use super::{
-    Error, LOG, MASTER, MasterKey, key, proves,
+    Error, LOG, MasterKey, key,
+    master::MASTER,
+    proves,
     record::{self, Kept, Subject},
 };
 use crate::{
     Home,
     embedded::{make_private, sync_directory},
+    postgres::{Store, keys},
 };
 
 const MAGIC: &[u8; 8] = b"PNKEYS1\n";
@@ -49,13 +45,20 @@ impl Export {
     /// # Errors
     /// When there is no keyring, or a damaged one.
     pub fn of(directory: &Path) -> Result<Self, Error> {
-        let master = match MasterKey::read(&directory.join(MASTER)) {
-            Err(Error::Disk(error)) if error.kind() == io::ErrorKind::NotFound => None,
-            master => Some(master?),
-        };
+        let master = MasterKey::known_in(directory)?;
         let mut log = std::fs::read(directory.join(LOG))?;
         let (_, whole) = record::read_log(&log)?;
         log.truncate(whole);
+        Self::new(master, log)
+    }
+
+    /// What a store holds now; its nodes may be running. A master key that is given is exported with it.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the master key is another than the one that wrapped what is there.
+    pub async fn of_store(store: &Store, master: Option<MasterKey>) -> Result<Self, Error> {
+        let (kept, _) = keys::read(store).await?;
+        let log = kept.iter().flat_map(|(subject, kept)| record::write(subject, kept)).collect();
         Self::new(master, log)
     }
 
@@ -111,6 +114,16 @@ impl Export {
         let mut rest = Zeroizing::new(master.to_vec());
         rest.extend_from_slice(&self.log);
         write_private(file, &[MAGIC, digest(&SHA256, &rest).as_ref(), &rest])
+    }
+
+    /// Brings a store's keys up to it: adds what is missing there, and erases what is erased here. What is erased
+    /// there stays so.
+    ///
+    /// # Errors
+    /// [`Error::OtherKeys`] when the store has keys that are not of this keyring, or it does not answer; nothing is
+    /// changed then.
+    pub async fn restore_to(&self, store: &Store) -> Result<(), Error> {
+        keys::restore(store, &self.kept).await
     }
 
     /// Makes a keyring's directory of it.

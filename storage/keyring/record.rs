@@ -1,19 +1,19 @@
-//! Bytes of the keyring's file: one record a subject, the later one counts.
+//! What a keyring keeps, and its bytes in files: one record a subject, the later one counts.
 
 use std::collections::HashMap;
 
 use super::Error;
 use crate::Home;
 
-/// What a record of the file is about.
+/// What a key is of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     Home(Home),
     Secret(String),
 }
 
 /// What is kept about it.
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Wrapped(Vec<u8>),
     Erased,
 }

@@ -154,6 +154,7 @@ impl Node {
             Health::Writable => Ok(()),
             Health::Full => Err("the disk is full".to_owned()),
             Health::Poisoned(reason) => Err(format!("poisoned: {reason}")),
+            Health::Unreachable(reason) => Err(format!("the store is out of reach: {reason}")),
         };
         let stuck: Vec<_> =
             self.0.progress.iter().filter(|(_, progress)| progress.error().is_some()).collect();

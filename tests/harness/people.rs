@@ -82,7 +82,8 @@ impl Node {
         let wrong = json!({ "token": "none", "password": PASSWORD });
         let asked = self.stranger(Method::POST, "/v1/accounts/verify").json(&wrong);
         assert_eq!(reply(asked).await.unwrap().status, 403);
-        let secret = self.keyring().known_secret("mail-links").unwrap().expect("no token was ever read");
+        let secret =
+            self.keyring().known_secret("mail-links").await.unwrap().expect("no token was ever read");
         LinkKey::new(&secret).token(purpose, home, id)
     }
 

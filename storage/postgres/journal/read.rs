@@ -1,0 +1,205 @@
+//! Reading what is durable, in pages that the database cuts, so that no more than a page crosses the network.
+
+use std::sync::Arc;
+
+use tokio_postgres::{Row, types::ToSql};
+use uuid::Uuid;
+
+use super::super::{
+    Store, StoreError,
+    numbers::{large, unsigned},
+};
+use crate::{
+    EntityRef, Epoch, Home, HomeKind, Lsn, Name, Offset, Seq, ShardId,
+    journal::{Cause, Limit, ReadError, Record, RecordKind, Stored},
+};
+
+type Page = Result<Vec<Arc<Stored>>, ReadError>;
+
+macro_rules! columns {
+    () => {
+        "off, epoch, seq, at_ms, cause_off, number, version, cause_number, kind, home_kind, home_id, entity_id, by_id, \
+         trace, service, entity_kind, name, cause_service, body"
+    };
+}
+
+/// Cuts a page out of the records `$found`, ordered by `$order`: $1 of them, or as many as have $2 bytes of bodies, but
+/// one at least.
+macro_rules! page {
+    ($found:expr, $order:literal) => {
+        concat!(
+            "select * from (select found.*, row_number() over (order by ",
+            $order,
+            ") as nth, sum(octet_length(body)) over (order by ",
+            $order,
+            ") as bytes from (",
+            $found,
+            ") as found) as page where nth <= $1 and (nth = 1 or bytes <= $2) order by ",
+            $order
+        )
+    };
+}
+
+/// Cuts a page out of records `$of` a shard after the offset $3, and finds each one's place in the stream.
+macro_rules! page_of_shard {
+    ($of:expr) => {
+        concat!(
+            "select page.*, stream.first_lsn + (page.off - stream.first_off) as lsn from (",
+            page!(concat!("select ", columns!(), " from record where ", $of, " limit $1"), "off"),
+            ") as page cross join lateral (select first_lsn, first_off from stream where stream.service = page.service \
+             and stream.number = page.number and stream.first_off <= page.off order by stream.first_off desc limit 1) \
+             as stream order by page.off"
+        )
+    };
+}
+
+const OF_SHARD: &str = page_of_shard!("off > $3 and service = $4 and number = $5 order by off");
+
+const OF_HOME: &str =
+    page_of_shard!("off > $3 and service = $4 and home_kind = $5 and home_id = $6 order by off");
+
+macro_rules! entity {
+    () => {
+        "service = $4 and home_kind = $5 and home_id = $6 and entity_kind = $7 and entity_id = $8"
+    };
+}
+
+/// An entity's index knows seqs, not offsets. Whoever reads on does so from a record of the entity (a page's last, a
+/// snapshot's), so that one is looked up; only if there is none at that offset, the last one before it is searched for,
+/// from the end.
+const OF_ENTITY: &str = page_of_shard!(concat!(
+    entity!(),
+    " and seq > coalesce(case when $3::int8 = 0 then 0 end, (select seq from record where off = $3 and ",
+    entity!(),
+    "), (select seq from record where off < $3 and ",
+    entity!(),
+    " order by seq desc limit 1), 0) order by seq"
+));
+
+/// The ranges of the stream after the place $3, and of each the records.
+const OF_STREAM: &str = page!(
+    "select record.* from (select *, sum(records) over (order by last_lsn) - records as before from (select last_lsn, service, \
+         number, greatest($3::int8 + 1, first_lsn) - first_lsn + first_off as from_off, last_lsn - first_lsn + first_off as \
+         to_off, first_lsn - first_off as shift, last_lsn - greatest($3 + 1, first_lsn) + 1 as records from stream where \
+         last_lsn > $3 order by last_lsn limit $1) as near) as range cross join lateral (select record.off + range.shift \
+         as lsn, record.* from record where record.service = range.service and record.number = range.number and \
+         record.off between range.from_off and range.to_off order by record.off limit $1) as record where \
+         range.before < $1",
+    "lsn"
+);
+
+pub(super) async fn of_shard(store: &Store, shard: ShardId, after: Offset, limit: Limit) -> Page {
+    let position = || format!("shard {shard} after {after}");
+    let (service, number) = (shard.service.as_str(), i32::from(shard.number));
+    page(store, OF_SHARD, limit, &[&large(after.0), &service, &number], position).await
+}
+
+pub(super) async fn of_home(store: &Store, service: Name, home: Home, after: Offset, limit: Limit) -> Page {
+    let position = || format!("home {:032x} in {service} after {after}", home.id);
+    let (kind, id) = (home.kind as i16, Uuid::from_u128(home.id));
+    page(store, OF_HOME, limit, &[&large(after.0), &service.as_str(), &kind, &id], position).await
+}
+
+pub(super) async fn of_entity(
+    store: &Store,
+    service: Name,
+    entity: EntityRef,
+    after: Offset,
+    limit: Limit,
+) -> Page {
+    let position = || format!("entity {entity} after {after}");
+    let (home_kind, home) = (entity.home.kind as i16, Uuid::from_u128(entity.home.id));
+    let (kind, id) = (entity.kind.as_str(), Uuid::from_u128(entity.id));
+    let given: [&(dyn ToSql + Sync); 6] = [&large(after.0), &service.as_str(), &home_kind, &home, &kind, &id];
+    page(store, OF_ENTITY, limit, &given, position).await
+}
+
+pub(super) async fn of_stream(store: &Store, after: Lsn, limit: Limit) -> Page {
+    page(store, OF_STREAM, limit, &[&large(after.0)], || format!("the stream after {after}")).await
+}
+
+/// Reads a page, given what comes behind its limits.
+async fn page(
+    store: &Store,
+    sql: &str,
+    limit: Limit,
+    given: &[&(dyn ToSql + Sync)],
+    position: impl Fn() -> String,
+) -> Page {
+    let (records, bytes) = (large(limit.records as u64), large(limit.bytes as u64));
+    let limits: [&(dyn ToSql + Sync); 2] = [&records, &bytes];
+    let given = [&limits, given].concat();
+    let read = async {
+        let client = store.client().await?;
+        let statement = client.prepare_cached(sql).await?;
+        Ok::<_, StoreError>(client.query(&statement, &given).await?)
+    };
+    let rows =
+        read.await.map_err(|error| ReadError::Engine { position: position(), source: error.into() })?;
+    let mut page = Vec::with_capacity(rows.len());
+    for row in rows {
+        let damaged = |what: String| ReadError::Damaged { position: position(), what };
+        let stored = stored(&row).map_err(|error| damaged(error.to_string()))?;
+        page.push(Arc::new(stored.ok_or_else(|| damaged("not a record of this journal".to_owned()))?));
+    }
+    Ok(page)
+}
+
+/// The record in a row; `None` if its names or kinds are none.
+fn stored(row: &Row) -> Result<Option<Stored>, tokio_postgres::Error> {
+    let name = |column| {
+        Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<&str>>(column)?.and_then(Name::parse))
+    };
+    let id = |column| {
+        Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Uuid>>(column)?.map_or(0, |id| id.as_u128()))
+    };
+    let count = |column| Ok::<_, tokio_postgres::Error>(unsigned(row.try_get(column)?));
+    let number = |column| {
+        Ok::<_, tokio_postgres::Error>(
+            row.try_get::<_, Option<i32>>(column)?.and_then(|number| u16::try_from(number).ok()),
+        )
+    };
+    let kind =
+        |column| Ok::<_, tokio_postgres::Error>(u8::try_from(row.try_get::<_, i16>(column)?).unwrap_or(0));
+    let cause_offset: Option<i64> = row.try_get("cause_off")?;
+    let caused_by = match (cause_offset, name("cause_service")?, number("cause_number")?) {
+        (Some(offset), Some(service), Some(number)) => {
+            Some(Cause { shard: ShardId { service, number }, offset: Offset(unsigned(offset)) })
+        }
+        (None, None, None) => None,
+        _ => return Ok(None),
+    };
+    let (record_kind, home_kind) =
+        (RecordKind::from_number(kind("kind")?), HomeKind::from_number(kind("home_kind")?));
+    let names = (name("service")?, name("entity_kind")?, name("name")?);
+    let numbers = (number("number")?, number("version")?);
+    let (
+        Some(kind),
+        Some(home_kind),
+        (Some(service), Some(entity_kind), Some(name)),
+        (Some(number), Some(version)),
+    ) = (record_kind, home_kind, names, numbers)
+    else {
+        return Ok(None);
+    };
+    let home = Home { kind: home_kind, id: id("home_id")? };
+    let record = Record {
+        kind,
+        entity: EntityRef { home, kind: entity_kind, id: id("entity_id")? },
+        seq: Seq(count("seq")?),
+        name,
+        version,
+        at_ms: row.try_get("at_ms")?,
+        by: id("by_id")?,
+        trace: id("trace")?,
+        caused_by,
+        body: row.try_get("body")?,
+    };
+    Ok(Some(Stored {
+        lsn: Lsn(count("lsn")?),
+        shard: ShardId { service, number },
+        epoch: Epoch(count("epoch")?),
+        offset: Offset(count("off")?),
+        record,
+    }))
+}

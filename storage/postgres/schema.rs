@@ -1,0 +1,101 @@
+//! The tables, made and changed by numbered migrations.
+//!
+//! Each runs in a transaction of its own and is recorded in the table `migration` by the same transaction. Two
+//! processes that open one store at once agree by that table's key: the later waits for the earlier and then finds the
+//! migration done.
+
+use tokio_postgres::{Client, error::SqlState};
+
+/// A step of the schema. One that has been released never changes.
+struct Migration {
+    number: i32,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] = &[
+    Migration { number: 1, name: "journal", sql: include_str!("migrations/0001_journal.sql") },
+    Migration { number: 2, name: "tier", sql: include_str!("migrations/0002_tier.sql") },
+    Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql") },
+];
+
+const RECORD: &str = "create table if not exists migration (
+    number integer primary key,
+    name text not null,
+    at timestamptz not null default now()
+)";
+
+/// How many races with other processes may be lost; in each of them another one got on.
+const ROUNDS: usize = 100;
+
+/// Why the schema cannot be used.
+#[derive(Debug)]
+pub(super) enum MigrationError {
+    /// It belongs to a newer build.
+    Newer { found: i32, known: i32 },
+    /// A statement failed.
+    Statement { what: String, source: tokio_postgres::Error },
+}
+
+/// Runs what is missing.
+pub(super) async fn bring_up_to_date(client: &mut Client) -> Result<(), MigrationError> {
+    let known = MIGRATIONS.last().map_or(0, |last| last.number);
+    let mut races = 0;
+    loop {
+        let found = match last_of(client).await {
+            Ok(found) => found,
+            Err(source) => {
+                return Err(MigrationError::Statement { what: "read the schema's state".to_owned(), source });
+            }
+        };
+        if found > known {
+            return Err(MigrationError::Newer { found, known });
+        }
+        let Some(next) = MIGRATIONS.iter().find(|migration| migration.number > found) else {
+            return Ok(());
+        };
+        match run(client, next).await {
+            Ok(()) => tracing::info!(number = next.number, name = next.name, "migrated the store's schema"),
+            Err(error) if is_race(&error) && races < ROUNDS => races += 1,
+            Err(source) => {
+                let what = format!("run migration {} ({})", next.number, next.name);
+                return Err(MigrationError::Statement { what, source });
+            }
+        }
+    }
+}
+
+/// The newest migration; 0 before the first.
+async fn last_of(client: &Client) -> Result<i32, tokio_postgres::Error> {
+    // Not `create table if not exists` right away: a user may use tables that it may not make.
+    match client.query_one("select coalesce(max(number), 0) from migration", &[]).await {
+        Ok(row) => row.try_get(0),
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => {
+            match client.batch_execute(RECORD).await {
+                Err(error) if !is_race(&error) => Err(error),
+                _ => Ok(0),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn run(client: &mut Client, migration: &Migration) -> Result<(), tokio_postgres::Error> {
+    let transaction = client.transaction().await?;
+    // First, so that whoever comes second waits here.
+    let mark = "insert into migration (number, name) values ($1, $2)";
+    transaction.execute(mark, &[&migration.number, &migration.name]).await?;
+    transaction.batch_execute(migration.sql).await?;
+    transaction.commit().await
+}
+
+/// Whether another process was quicker with the same step.
+fn is_race(error: &tokio_postgres::Error) -> bool {
+    let races = [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::DUPLICATE_TABLE,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ];
+    error.code().is_some_and(|code| races.contains(code))
+}
