@@ -88,6 +88,15 @@ settings! {
         /// The key that wraps all others, instead of `keyring/master.key` in the data directory.
         /// Best given by its environment variable, from wherever your secrets are.
         master_key: Option<Secret> = "";
+        /// A PostgreSQL database that keeps everything instead of the data directory, which then holds the master key
+        /// alone: `postgres://user:password@host:5432/database?sslmode=require`. Best given by its environment
+        /// variable. None means the data directory.
+        url: Option<Hidden> = "";
+        /// PEM certificates under which the database's server must prove its host name. None means that nobody asks
+        /// who answers.
+        url_ca_file: Option<PathBuf> = "";
+        /// Connections to the database at most, for reads and rows; the journal has one more.
+        connections_max: usize = "16";
     }
     /// The doors.
     http: Http {

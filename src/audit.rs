@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     config::Given,
     report::{Output, report},
+    store,
 };
 
 /// Checks the audit chain; reads only, while the node runs or not, and needs no keys.
@@ -86,7 +87,7 @@ fn named(home: Home) -> String {
 impl Audit {
     pub(crate) fn run(self) -> anyhow::Result<String> {
         let Command::Verify { given, home, heads, files, output } = self.command;
-        let journal = given.load()?.storage.data.join("journal");
+        let journal = store::own_journal(&given.load()?.storage)?;
         let of_home = |NotedHead(service, head)| home.map(|home| Noted { home, service, head });
         let mut noted: Vec<_> = heads.into_iter().filter_map(of_home).collect();
         for file in files {

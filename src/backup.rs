@@ -7,6 +7,7 @@ use prognet_storage::backup;
 use crate::{
     config::Given,
     report::{Output, report},
+    store,
 };
 
 /// Backs a node up, checks backups, and restores them. A backup never holds the keys: see `prognet keyring`.
@@ -51,7 +52,7 @@ impl Backup {
     pub(crate) fn run(self) -> anyhow::Result<String> {
         let (directory, manifest) = match self.command {
             Command::Create { given, to } => {
-                let journal = given.load()?.storage.data.join("journal");
+                let journal = store::own_journal(&given.load()?.storage)?;
                 let manifest = backup::create(&journal, &to)?;
                 (to, manifest)
             }

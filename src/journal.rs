@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::{
     config::Given,
     report::{Output, report},
+    store,
 };
 
 /// Looks at a journal; reads only, while its node runs or not.
@@ -31,8 +32,7 @@ enum Command {
 impl Journal {
     pub(crate) fn run(self) -> anyhow::Result<String> {
         let Command::Verify { given, output } = self.command;
-        let data = given.load()?.storage.data;
-        let journal = data.join("journal");
+        let journal = store::own_journal(&given.load()?.storage)?;
         let found = survey(&journal, |_, _| Ok(()))
             .with_context(|| format!("failed to verify `{}`", journal.display()))?;
         Ok(report(

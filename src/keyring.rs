@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use prognet_storage::keyring::Export;
+use anyhow::{Context, bail};
+use prognet_config::Storage;
+use prognet_storage::keyring::{Export, MasterKey};
 use serde_json::json;
 
 use crate::{
     config::Given,
     report::{Output, report},
+    store,
 };
 
 /// Looks after the keys without which no backup can be read.
@@ -32,19 +34,54 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Puts the keys of an export into the database of `storage.url`, before a node first starts on it there.
+    Restore {
+        #[command(flatten)]
+        given: Given,
+        /// The newest file of `prognet keyring export`.
+        #[arg(long)]
+        from: PathBuf,
+        /// How the result is printed.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
 }
 
 impl Keyring {
     pub(crate) fn run(self) -> anyhow::Result<String> {
-        let Command::Export { given, to, output } = self.command;
-        let data = given.load()?.storage.data;
-        let directory = data.join("keyring");
-        let export = Export::of(&directory)
-            .with_context(|| format!("failed to read the keyring in `{}`", directory.display()))?;
-        export.write_file(&to).with_context(|| format!("failed to write `{}`", to.display()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (file, export, output) = match self.command {
+            Command::Export { given, to, output } => {
+                let export = runtime.block_on(exported(&given.load()?.storage))?;
+                export.write_file(&to).with_context(|| format!("failed to write `{}`", to.display()))?;
+                (to, export, output)
+            }
+            Command::Restore { given, from, output } => {
+                let export =
+                    Export::read(&from).with_context(|| format!("failed to read `{}`", from.display()))?;
+                runtime.block_on(restore(&given.load()?.storage, &export))?;
+                (from, export, output)
+            }
+        };
         Ok(report(
             output,
-            &json!({ "file": to.display().to_string(), "keys": export.keys(), "has_master_key": export.has_master_key() }),
+            &json!({ "file": file.display().to_string(), "keys": export.keys(), "has_master_key": export.has_master_key() }),
         ))
     }
+}
+
+async fn exported(settings: &Storage) -> anyhow::Result<Export> {
+    let directory = settings.data.join("keyring");
+    match store::database(settings).await? {
+        Some(database) => Ok(Export::of_store(&database, MasterKey::known_in(&directory)?).await?),
+        None => Export::of(&directory)
+            .with_context(|| format!("failed to read the keyring in `{}`", directory.display())),
+    }
+}
+
+async fn restore(settings: &Storage, export: &Export) -> anyhow::Result<()> {
+    let Some(database) = store::database(settings).await? else {
+        bail!("`storage.url` names no database: `prognet backup restore --keyring` is what a data directory takes");
+    };
+    Ok(export.restore_to(&database).await?)
 }

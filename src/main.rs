@@ -9,6 +9,7 @@ mod keyring;
 mod mail;
 mod report;
 mod serve;
+mod store;
 mod telemetry;
 
 use std::{io::Write, process::ExitCode};

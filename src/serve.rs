@@ -8,11 +8,6 @@ use prognet_config::Settings;
 use prognet_http::{
     AuthSettings, Breached, HashCost, LimitSettings, Origins, Proxies, TenancySettings, ThrottleSettings,
 };
-use prognet_storage::{
-    Lsn,
-    embedded::{EmbeddedJournal, SledTier},
-    keyring::{Keyring, MasterKey},
-};
 use prognet_supervisor::{Clock, Limits, Node, Parts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     config::Given,
     mail::{self, Mail},
+    store::{self, Store},
     telemetry,
 };
 
@@ -29,9 +25,12 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     telemetry::start(&settings)?;
     open_as_many_files_as_may_be(settings.http.connections_max);
     let mail = mail::open(&settings)?;
-    let parts = open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        let Store { journal, snapshots, read_model, keyring } = store::open(&settings.storage).await?;
+        let written = Arc::clone(&journal);
+        let (clock, limits) = (Clock::default(), limits(&settings));
+        let parts = Parts { journal, snapshots, read_model, keyring, clock, limits };
         let node = Node::start(parts, prognet_actors::services_delivering(mail.delivery.clone()))
             .await
             .context("failed to start the node")?;
@@ -40,7 +39,13 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         keep_setup_link(&settings.storage.data, serving.setup_link.as_deref())?;
         tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
         announce(&serving);
-        stop_signal().await?;
+        tokio::select! {
+            told = stop_signal() => told?,
+            // Whatever it would answer from memory may be another node's to change by now.
+            why = store::lost(&*written), if settings.storage.url.is_some() => {
+                anyhow::bail!("the store is lost to this node: {why}");
+            }
+        }
         tracing::info!("stopping: finishing what was taken");
         if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
             tracing::warn!("the grace is over with requests still open");
@@ -69,48 +74,6 @@ fn open_as_many_files_as_may_be(connections_max: usize) {
             "this system lets a process open {files} files, too few for `http.connections_max`"
         );
     }
-}
-
-/// Storage, from the lock of the directory up.
-fn open(settings: &Settings) -> anyhow::Result<Parts> {
-    let data = &settings.storage.data;
-    let (journal, opened) = EmbeddedJournal::open(&data.join("journal"), settings.storage.segment_bytes.0)?;
-    if opened.cut_bytes > 0 {
-        tracing::warn!(
-            cut_bytes = opened.cut_bytes,
-            "cut a torn tail off the journal: it was never acknowledged"
-        );
-    }
-    let directory = data.join("keyring");
-    anyhow::ensure!(
-        opened.last == Lsn(0) || Keyring::is_in(&directory),
-        "the keyring is missing: `{}` is not there, and without it nothing in the journal can be read; bring it \
-         back, or restore a backup with `prognet backup restore --keyring`",
-        directory.display()
-    );
-    let master = match &settings.storage.master_key {
-        Some(key) => MasterKey::new(*key.expose()),
-        None => MasterKey::in_directory(&directory)?,
-    };
-    let keyring = Arc::new(Keyring::open(&directory, &master)?);
-    journal.sync_first(Arc::clone(&keyring));
-    let cache = settings.storage.tier_cache_bytes.0;
-    let (tier, set_aside) = SledTier::open(&data.join("tier"), cache, Arc::clone(&keyring), opened.last)?;
-    if let Some(why) = set_aside {
-        tracing::warn!(
-            why,
-            "set the damaged read models and snapshots aside; rebuilding them from the journal"
-        );
-    }
-    let tier = Arc::new(tier);
-    Ok(Parts {
-        journal: Arc::new(journal),
-        snapshots: Arc::<SledTier>::clone(&tier),
-        read_model: tier,
-        keyring,
-        clock: Clock::default(),
-        limits: limits(settings),
-    })
 }
 
 fn limits(settings: &Settings) -> Limits {

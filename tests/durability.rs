@@ -36,9 +36,15 @@ struct Told {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_over_twenty_kills() {
     let data = tempfile::tempdir().unwrap();
-    let mut node = Node::start(data.path());
+    let node = over_kills(Node::start(data.path()), rounds()).await;
+    let node = rebuilt_lists_are_the_same(node, data.path()).await;
+    lists_agree(&node).await;
+}
+
+/// Kills a node under load so often, and starts it again: what clients were told is there, once, in order.
+pub(crate) async fn over_kills(mut node: Node, rounds: u64) -> Node {
     let told: Vec<_> = (0..CLIENTS).map(|_| Arc::new(Mutex::new(Told::default()))).collect();
-    for round in 0..rounds() {
+    for round in 0..rounds {
         let clients = told.iter().enumerate().map(|(client, told)| work(&node, client, round, told));
         let work = futures_util::future::join_all(clients);
         // The moment of the kill differs from round to round, and lies anywhere in the work.
@@ -66,8 +72,7 @@ async fn nothing_acknowledged_is_lost_or_doubled_over_twenty_kills() {
         futures_util::future::join_all(told.iter().map(|told| async { told.lock().await.id.clone() })).await;
     timers_have_fired(&node, ids.iter().flatten()).await;
     lists_agree(&node).await;
-    node = rebuilt_lists_are_the_same(node, data.path()).await;
-    lists_agree(&node).await;
+    node
 }
 
 /// Every client's tenant was suspended for a moment before each kill; none stays so.

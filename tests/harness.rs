@@ -3,6 +3,8 @@
 pub(crate) mod command;
 mod driven;
 mod people;
+#[path = "../storage/postgres/testing/server.rs"]
+pub(crate) mod postgres;
 
 use std::{
     io::{BufRead, BufReader},

@@ -38,6 +38,7 @@ mod readme;
 mod sagas;
 mod security;
 mod sessions;
+mod store;
 mod sweep;
 mod switching;
 mod tidy;

@@ -149,9 +149,10 @@ impl Memory {
 
     /// See [`Memory::erase_next_read`].
     #[expect(clippy::expect_used, reason = "a test must fail here")]
-    pub(super) fn was_read(&self, home: &Home) {
-        if std::mem::take(&mut self.lock().erases_next) {
-            self.keyring.erase(home).expect("a keyring");
+    pub(super) async fn was_read(&self, home: &Home) {
+        let is_asked = std::mem::take(&mut self.lock().erases_next);
+        if is_asked {
+            self.keyring.erase(home).await.expect("a keyring");
         }
     }
 
