@@ -67,8 +67,11 @@ impl Journal for MemoryJournal {
         let page = self.page(limit, |stored| {
             stored.shard.service == service && stored.record.entity == entity && stored.offset > after
         });
-        self.memory.was_read(&entity.home);
-        page
+        Box::pin(async move {
+            let page = page.await;
+            self.memory.was_read(&entity.home).await;
+            page
+        })
     }
 
     fn walk(&self, after: Lsn, limit: Limit) -> BoxFuture<'_, Page> {

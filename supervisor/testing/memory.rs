@@ -1,7 +1,7 @@
 //! What outlives a node in memory: its journal, its keys and the tier that may be lost.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -82,6 +82,8 @@ pub(super) struct Tier {
     pub(super) snapshots: HashMap<(Name, EntityRef), Snapshot>,
     /// Commits that fail from now on.
     pub(super) failing: usize,
+    /// Projections whose rows do not open.
+    pub(super) damaged: HashSet<Name>,
 }
 
 impl Memory {
@@ -149,10 +151,15 @@ impl Memory {
 
     /// See [`Memory::erase_next_read`].
     #[expect(clippy::expect_used, reason = "a test must fail here")]
-    pub(super) fn was_read(&self, home: &Home) {
+    pub(super) async fn was_read(&self, home: &Home) {
         if std::mem::take(&mut self.lock().erases_next) {
-            self.keyring.erase(home).expect("a keyring");
+            self.keyring.erase(home).await.expect("a keyring");
         }
+    }
+
+    /// The rows of a projection do not open any more, until they are cleared.
+    pub fn damage_rows(&self, projection: &'static str) {
+        self.lock().tier.damaged.insert(Name::new(projection));
     }
 
     /// Forgets rows, positions and snapshots, as if their folder were deleted.
