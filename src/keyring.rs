@@ -81,7 +81,9 @@ async fn exported(settings: &Storage) -> anyhow::Result<Export> {
 
 async fn restore(settings: &Storage, export: &Export) -> anyhow::Result<()> {
     let Some(database) = store::database(settings).await? else {
-        bail!("`storage.url` names no database: `prognet backup restore --keyring` is what a data directory takes");
+        bail!(
+            "`storage.url` names no database: `prognet backup restore --keyring` is what a data directory takes"
+        );
     };
     Ok(export.restore_to(&database).await?)
 }

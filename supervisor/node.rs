@@ -15,6 +15,7 @@ use prognet_storage::{
     AddressMap, Home, Journal, Lsn, Name, ReadModel, Snapshots, codec,
     journal::Limit,
     keyring::{self, Keyring},
+    snapshots::TierError,
 };
 use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,7 +31,7 @@ use crate::{
     readers::{
         outward,
         progress::Progress,
-        projections::{self, ProjectionHost},
+        projections::{self, ProjectionHost, is_of_another_shape},
     },
     region::RegionStart,
     residency::Residency,
@@ -72,7 +73,7 @@ pub enum StartError {
     Tree(#[from] ractor::SpawnErr),
     /// What was under way could not be read.
     #[error("failed to take up what was under way")]
-    Effects(#[from] prognet_storage::snapshots::TierError),
+    Effects(#[from] TierError),
 }
 
 /// A reply, and the last record it depends on.
@@ -269,8 +270,8 @@ impl Node {
         &self,
         key: &[u8],
     ) -> Result<Option<T>, Unavailable> {
-        let row =
-            self.runtime().read_model.get(Name::new(P::NAME), key.to_vec()).await.map_err(unreadable)?;
+        let row = self.runtime().read_model.get(Name::new(P::NAME), key.to_vec()).await;
+        let row = row.map_err(|error| self.unread::<P>(error))?;
         row.map(|row| self.decoded::<P, T>(&row.value)).transpose()
     }
 
@@ -290,8 +291,20 @@ impl Node {
             .read_model
             .scan(Name::new(P::NAME), prefix, after, limit)
             .await
-            .map_err(unreadable)?;
+            .map_err(|error| self.unread::<P>(error))?;
         rows.into_iter().map(|row| Ok((row.key, self.decoded::<P, T>(&row.value)?))).collect()
+    }
+
+    /// What to answer when rows were not read; damaged ones have their projection rebuilt.
+    fn unread<P: Projection>(&self, error: TierError) -> Unavailable {
+        if is_of_another_shape(&error) { self.rebuilding::<P>() } else { unreadable(error) }
+    }
+
+    fn rebuilding<P: Projection>(&self) -> Unavailable {
+        if let Some(progress) = self.0.progress.get(&Name::new(P::NAME)) {
+            progress.foreign.notify_one();
+        }
+        Unavailable::Behind
     }
 
     /// A row's value; one of another shape has its projection rebuilt.
@@ -299,12 +312,7 @@ impl Node {
         &self,
         value: &[u8],
     ) -> Result<T, Unavailable> {
-        codec::decode_compact(value).map_err(|_shape| {
-            if let Some(progress) = self.0.progress.get(&Name::new(P::NAME)) {
-                progress.foreign.notify_one();
-            }
-            Unavailable::Behind
-        })
+        codec::decode_compact(value).map_err(|_shape| self.rebuilding::<P>())
     }
 
     /// Returns once a projection has taken `written` in.
@@ -462,7 +470,7 @@ fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
-fn unreadable(error: prognet_storage::snapshots::TierError) -> Unavailable {
+fn unreadable(error: TierError) -> Unavailable {
     tracing::error!(error = &error as &dyn std::error::Error, "failed to read a projection");
     Unavailable::NotWritten
 }

@@ -19,8 +19,8 @@ use std::{
     time::Duration,
 };
 
-use prognet_storage::{AddressMap, EntityRef, Epoch, Name, ShardId};
-use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, SupervisionEvent};
+use prognet_storage::{AddressMap, EntityRef, Epoch, Name, ShardId, journal::ReadError};
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, MessagingErr, SpawnErr, SupervisionEvent};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -37,8 +37,8 @@ pub(crate) enum ShardMessage {
     Deliver(EntityRef, Message),
     /// From an entity that is leaving: for its next life.
     Returned(ActorId, EntityRef, Message),
-    /// An entity's load failed, so its actor never was.
-    NotStarted(ActorId, String),
+    /// An entity's load failed, so its actor never was; without a reason if the journal just does not answer.
+    NotStarted(ActorId, Option<String>),
     /// Somebody newer owns the shard.
     Fenced,
     /// Make an entity leave: the node needs its room.
@@ -162,7 +162,7 @@ impl Actor for Shard {
         match message {
             ShardMessage::Deliver(entity, message) => slots.deliver(entity, message, &myself),
             ShardMessage::Returned(actor, entity, message) => slots.returned(actor, entity, message, &myself),
-            ShardMessage::NotStarted(actor, error) => slots.stopped(actor, Some(error), &myself),
+            ShardMessage::NotStarted(actor, error) => slots.stopped(actor, error, &myself),
             ShardMessage::Fenced => {
                 tracing::warn!(shard = %slots.start.shard, "fenced: stepping down from shard {}", slots.start.shard);
                 myself.stop(Some("fenced".to_owned()));
@@ -235,7 +235,7 @@ impl Slots {
                 let (shard, id) = (myself.clone(), actor.get_id());
                 runtime.tasks.spawn(async move {
                     if let Ok(Err(error)) = starting.await {
-                        drop(shard.cast(ShardMessage::NotStarted(id, error.to_string())));
+                        drop(shard.cast(ShardMessage::NotStarted(id, fault_of(&error))));
                     }
                 });
                 host.counters().activations.fetch_add(1, Ordering::Relaxed);
@@ -418,6 +418,17 @@ impl Drop for Slots {
             }
         }
     }
+}
+
+/// What is wrong with an entity that did not start: nothing, while the journal is out of reach.
+fn fault_of(error: &SpawnErr) -> Option<String> {
+    if let SpawnErr::StartupFailed(why) = error
+        && let Some(why @ ReadError::Engine { .. }) = why.downcast_ref()
+    {
+        tracing::warn!(error = why as &dyn std::error::Error, "failed to bring an entity back");
+        return None;
+    }
+    Some(error.to_string())
 }
 
 /// Sends, or answers whoever waits that nobody is there.

@@ -174,6 +174,17 @@ impl Node {
         self.process.wait().unwrap().code()
     }
 
+    /// The exit code, once it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        for _ in 0..600 {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            pause().await;
+        }
+        panic!("it never ended")
+    }
+
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();

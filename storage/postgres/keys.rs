@@ -4,6 +4,9 @@
 //! later takes it over. A row is never deleted: erasing empties it, under a number that rises in the order in
 //! which erasures are committed, so that other processes find what they have not seen.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicI64, Ordering},
@@ -31,7 +34,8 @@ const ADD: &str = "
     returning subject";
 const FIND: &str = "select subject, wrapped, erased from key where subject = any($1::text[])";
 const ALL: &str = "select subject, wrapped, erased from key";
-/// The counter's row is locked until the end of the transaction: numbers are committed in their order.
+/// The counter's row is locked until the end of the transaction, so that numbers are committed in their order; a
+/// sequence would not do that.
 const ERASE: &str = "
     with counted as (update keyring set erasures = erasures + 1 returning erasures)
     insert into key (subject, wrapped, erased)

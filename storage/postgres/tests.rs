@@ -1,5 +1,7 @@
 //! Opening a store: what is refused, and what the operator is told to change.
 
+mod tls;
+
 use std::error::Error as _;
 
 use super::{
@@ -37,7 +39,7 @@ async fn a_server_that_is_not_there_is_named() {
 #[tokio::test]
 async fn a_wrong_password_and_a_missing_database_are_told() {
     let server = Server::shared();
-    let database = server.database().await;
+    let database = server.database();
     server.create_stranger().await;
 
     let error = refused(&(server.url("stranger", &database.name) + " password=wrong")).await;
@@ -50,7 +52,7 @@ async fn a_wrong_password_and_a_missing_database_are_told() {
 #[tokio::test]
 async fn a_user_who_may_make_no_tables_is_told_which_right_is_missing() {
     let server = Server::shared();
-    let database = server.database().await;
+    let database = server.database();
     server.create_stranger().await;
     let url = server.url("stranger", &database.name) + " password=right";
 
@@ -76,7 +78,7 @@ async fn a_database_of_another_encoding_is_refused() {
 #[tokio::test]
 async fn sessions_wait_for_the_disk_whatever_the_server_s_default() {
     for (default, expected) in [("off", "on"), ("local", "on"), ("remote_apply", "remote_apply")] {
-        let database = Database::fresh().await;
+        let database = Database::fresh();
         let sql = format!("alter database {} set synchronous_commit = {default}", database.name);
         database.execute(&sql).await;
         let store = database.store().await;
@@ -90,7 +92,7 @@ async fn sessions_wait_for_the_disk_whatever_the_server_s_default() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_open_a_new_store_at_once_all_find_its_schema() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let opened = futures_util::future::join_all((0..8).map(|_| database.store())).await;
     for store in opened {
         let client = store.client().await.unwrap();
@@ -101,7 +103,7 @@ async fn processes_that_open_a_new_store_at_once_all_find_its_schema() {
 
 #[tokio::test]
 async fn a_schema_of_a_newer_build_is_refused() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     drop(database.store().await);
     database.execute("insert into migration (number, name) values (9999, 'later')").await;
     let error = refused(&database.url).await;

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,6 +14,7 @@ use futures_util::future::{BoxFuture, ready, try_join4};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use self::walk::{PAGE, Walk};
 use super::{
     Store, StoreError,
     numbers::{large, unsigned},
@@ -25,9 +27,6 @@ use crate::{
     snapshots::{Snapshot, TierError},
 };
 
-/// Rows of one read of the store.
-const PAGE: usize = 1_000;
-
 const PUT_ROWS: &str = "
     insert into model_row (projection, key, home_kind, home_id, value)
     select $1::text, key, home_kind, home_id, value
@@ -35,6 +34,7 @@ const PUT_ROWS: &str = "
     order by key
     on conflict (projection, key) do update
     set home_kind = excluded.home_kind, home_id = excluded.home_id, value = excluded.value";
+/// Apart from the statement above, in its transaction: CockroachDB changes a table once in a statement.
 const DELETE_ROWS: &str = "delete from model_row where projection = $1 and key = any($2::bytea[])";
 /// A reader that another has overtaken changes fewer rows than it names.
 const MOVE_OFFSETS: &str = "
@@ -52,14 +52,6 @@ const POSITION: &str = "
     from model_position left join model_offset using (projection) where projection = $1";
 const GET_ROW: &str =
     "select key, home_kind, home_id, value from model_row where projection = $1 and key = $2";
-const ROWS_FROM: &str = "
-    select key, home_kind, home_id, value from model_row
-    where projection = $1 and key >= $2
-    order by key limit $3";
-const ROWS_BETWEEN: &str = "
-    select key, home_kind, home_id, value from model_row
-    where projection = $1 and key >= $2 and key < $4
-    order by key limit $3";
 const CLEAR: [&str; 3] = [
     "delete from model_row where projection = $1",
     "delete from model_offset where projection = $1",
@@ -296,55 +288,6 @@ fn shard_and_offset(row: &tokio_postgres::Row) -> Result<Option<(ShardId, Offset
     let shard = service.and_then(Name::parse).zip(number.and_then(|number| u16::try_from(number).ok()));
     let shard = shard.map(|(service, number)| ShardId { service, number });
     Ok(shard.zip(offset.map(|offset| Offset(unsigned(offset)))))
-}
-
-/// A walk over rows whose keys have a prefix, in key order.
-struct Walk<'a> {
-    tier: &'a PostgresTier,
-    projection: Name,
-    /// Where to go on.
-    from: Vec<u8>,
-    /// The first key behind all with the prefix, if there is one.
-    end: Option<Vec<u8>>,
-    is_over: bool,
-}
-
-impl<'a> Walk<'a> {
-    fn new(tier: &'a PostgresTier, projection: Name, prefix: Vec<u8>, after: Option<Vec<u8>>) -> Self {
-        let end = end_of(&prefix);
-        let from = after.map_or_else(Vec::new, next_key).max(prefix);
-        Self { tier, projection, from, end, is_over: false }
-    }
-
-    /// The next rows, at most so many: fewer, and even none, where homes were erased.
-    async fn next(&mut self, count: usize) -> Result<Vec<Row>, TierError> {
-        let count = count.min(PAGE);
-        let (projection, limit) = (self.projection.as_str(), i64::try_from(count).unwrap_or(i64::MAX));
-        let rows = match &self.end {
-            Some(end) => self.tier.query(ROWS_BETWEEN, &[&projection, &self.from, &limit, end]).await,
-            None => self.tier.query(ROWS_FROM, &[&projection, &self.from, &limit]).await,
-        };
-        let rows = rows.map_err(failed("scan rows"))?;
-        self.is_over = rows.len() < count;
-        if let Some(last) = rows.last() {
-            self.from = next_key(last.try_get(0).map_err(failed("scan rows"))?);
-        }
-        self.tier.opened(self.projection, rows).await
-    }
-}
-
-/// The first key after this one.
-fn next_key(mut key: Vec<u8>) -> Vec<u8> {
-    key.push(0);
-    key
-}
-
-/// The first key behind all that begin like this; none, if every greater one does.
-fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
-    let mut end = prefix.get(..=last)?.to_vec();
-    *end.last_mut()? += 1;
-    Some(end)
 }
 
 impl Snapshots for PostgresTier {

@@ -102,3 +102,16 @@ async fn a_home_that_is_erased_while_somebody_there_is_loaded_shows_nothing_and_
     assert!(world.node.is_erased(&at(1).reference().home));
     assert_eq!(world.node.counts()[0].restarts, 0);
 }
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_for_a_while_costs_nobody_their_place() {
+    let mut world = world().await;
+    world.ask(at(1), Command::Add).await.unwrap();
+    world.crash().await;
+    world.memory.fail_reads(10);
+    while world.memory.failing_reads() > 0 {
+        assert!(matches!(world.read(at(1)).await, Err(Refused::Unavailable(Unavailable::Restarting))));
+    }
+    assert_eq!(world.read(at(1)).await.unwrap(), counted(1));
+    assert_eq!(world.node.counts()[0].restarts, 0);
+}

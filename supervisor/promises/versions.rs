@@ -220,6 +220,21 @@ async fn a_projection_whose_rows_changed_their_shape_is_rebuilt_once_one_is_met(
     assert_eq!(texts().await.unwrap()[0].1, (4, "open".to_owned()));
 }
 
+#[tokio::test]
+async fn a_projection_whose_rows_are_damaged_is_rebuilt_once_one_is_met() {
+    let world = World::new(with::<1, false>).await;
+    let sign = Entity::<OldSign>::new(HOME, 1);
+    world.ask(sign, "open".to_owned()).await.unwrap();
+    let texts = || async { world.node.rows::<Texts<1, false>, String>(&[], None, 9).await };
+    world.until(Duration::ZERO, || async { texts().await.is_ok_and(|texts| texts.len() == 1) }).await;
+
+    world.memory.damage_rows("texts");
+
+    assert_eq!(texts().await, Err(Unavailable::Behind), "rather than a list without them");
+    world.until(Duration::ZERO, || async { texts().await.is_ok_and(|texts| !texts.is_empty()) }).await;
+    assert_eq!(texts().await.unwrap()[0].1, "open");
+}
+
 /// What a sign says, by a build that knows that it may be lit.
 #[derive(Debug)]
 struct LitTexts;

@@ -134,7 +134,7 @@ pub(crate) async fn follow(host: Arc<dyn ProjectionHost>, runtime: Arc<Runtime>,
     }
 }
 
-fn is_of_another_shape(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+pub(crate) fn is_of_another_shape(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     let tier = error.downcast_ref::<TierError>();
     let source = tier.and_then(|tier| tier.source.downcast_ref::<codec::Error>());
     matches!(source, Some(codec::Error::Shape))

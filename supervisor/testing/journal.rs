@@ -68,6 +68,10 @@ impl Journal for MemoryJournal {
             stored.shard.service == service && stored.record.entity == entity && stored.offset > after
         });
         Box::pin(async move {
+            if self.memory.fails_to_read() {
+                let source = std::io::Error::other("told to");
+                return Err(ReadError::Engine { position: entity.to_string(), source });
+            }
             let page = page.await;
             self.memory.was_read(&entity.home).await;
             page

@@ -1,7 +1,7 @@
 //! What outlives a node in memory: its journal, its keys and the tier that may be lost.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -71,6 +71,8 @@ pub(super) struct Kept {
     pub(super) is_poisoned: bool,
     /// The next entity that is read is erased meanwhile.
     erases_next: bool,
+    /// Readings of entities that fail from now on.
+    failing_reads: usize,
     pub(super) tier: Tier,
 }
 
@@ -82,6 +84,8 @@ pub(super) struct Tier {
     pub(super) snapshots: HashMap<(Name, EntityRef), Snapshot>,
     /// Commits that fail from now on.
     pub(super) failing: usize,
+    /// Projections whose rows do not open.
+    pub(super) damaged: HashSet<Name>,
 }
 
 impl Memory {
@@ -142,6 +146,25 @@ impl Memory {
         self.lock().tier.failing = count;
     }
 
+    /// So many readings of entities fail from now on.
+    pub fn fail_reads(&self, count: usize) {
+        self.lock().failing_reads = count;
+    }
+
+    /// Readings that fail from now on.
+    #[must_use]
+    pub fn failing_reads(&self) -> usize {
+        self.lock().failing_reads
+    }
+
+    /// Whether this reading fails.
+    pub(super) fn fails_to_read(&self) -> bool {
+        let mut kept = self.lock();
+        let fails = kept.failing_reads > 0;
+        kept.failing_reads = kept.failing_reads.saturating_sub(1);
+        fails
+    }
+
     /// Destroys the key of the next entity that is read, behind the reading.
     pub fn erase_next_read(&self) {
         self.lock().erases_next = true;
@@ -154,6 +177,11 @@ impl Memory {
         if is_asked {
             self.keyring.erase(home).await.expect("a keyring");
         }
+    }
+
+    /// The rows of a projection do not open any more, until they are cleared.
+    pub fn damage_rows(&self, projection: &'static str) {
+        self.lock().tier.damaged.insert(Name::new(projection));
     }
 
     /// Forgets rows, positions and snapshots, as if their folder were deleted.

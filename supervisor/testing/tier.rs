@@ -2,7 +2,7 @@
 
 use futures_util::future::{BoxFuture, ready};
 use prognet_storage::{
-    EntityRef, Name, ReadModel, Snapshots,
+    EntityRef, Name, ReadModel, Snapshots, codec,
     read_model::{Position, Row, RowChange},
     snapshots::{Snapshot, TierError},
 };
@@ -17,6 +17,15 @@ pub(crate) struct MemoryTier {
 
 fn failed(operation: &'static str) -> TierError {
     TierError { operation, source: "told to".into() }
+}
+
+impl Tier {
+    /// As an engine says that what it keeps of a projection is not what it wrote.
+    fn open(&self, projection: Name) -> Result<(), TierError> {
+        let source = Box::new(codec::Error::Shape);
+        let damaged = TierError { operation: "open a row", source };
+        if self.damaged.contains(&projection) { Err(damaged) } else { Ok(()) }
+    }
 }
 
 impl MemoryTier {
@@ -89,6 +98,7 @@ impl ReadModel for MemoryTier {
     fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
         let memory = self.memory.clone();
         self.on("read a row", move |tier| {
+            tier.open(projection)?;
             let kept = tier.rows.get(&(projection, key.clone())).filter(|(home, _)| !memory.is_erased(home));
             Ok(kept.map(|(_, value)| Row { key, value: value.clone() }))
         })
@@ -103,6 +113,7 @@ impl ReadModel for MemoryTier {
     ) -> BoxFuture<'_, Result<Vec<Row>, TierError>> {
         let memory = self.memory.clone();
         self.on("scan rows", move |tier| {
+            tier.open(projection)?;
             let from = tier.rows.range((projection, prefix.clone())..);
             let own = from.take_while(|((name, key), _)| *name == projection && key.starts_with(&prefix));
             let fresh = own.filter(|((_, key), _)| after.as_ref().is_none_or(|after| key > after));
@@ -116,6 +127,7 @@ impl ReadModel for MemoryTier {
         self.on("clear rows", |tier| {
             tier.rows.retain(|(name, _), _| *name != projection);
             tier.positions.remove(&projection);
+            tier.damaged.remove(&projection);
             Ok(())
         })
     }

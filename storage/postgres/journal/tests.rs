@@ -15,6 +15,7 @@ use crate::{
     Epoch, Seq,
     conformance::{Engine, JournalEngine, SERVICE, SHARD, append, entity, home, journal_promises, record},
     journal::{Appended, Cause, Record, RecordKind},
+    keyring::MasterKey,
     postgres::testing::{Database, Server, settings},
 };
 
@@ -23,7 +24,7 @@ struct Shared(Database);
 
 impl Engine for Shared {
     async fn fresh() -> Self {
-        Self(Database::fresh().await)
+        Self(Database::fresh())
     }
 }
 
@@ -105,15 +106,21 @@ async fn nothing_is_lost_or_doubled(journal: &PostgresJournal, acknowledged: &Ac
     assert!(walked.iter().zip(&stored).all(|(walked, stored)| walked == stored));
 }
 
+/// A journal that reaches its database through a proxy.
+async fn behind_proxy(database: &Database) -> (Proxy, PostgresJournal) {
+    let proxy = Proxy::before(Server::shared().directory.join(".s.PGSQL.5432")).await;
+    let url =
+        format!("host=127.0.0.1 port={} user=postgres dbname={} sslmode=disable", proxy.port, database.name);
+    let journal = PostgresJournal::open(&Store::open(&settings(&url)).await.unwrap()).await.unwrap();
+    (proxy, journal)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_whose_answer_is_lost_is_written_once() {
     // Four of five were passed on.
     const CUTS: usize = 250;
-    let database = Database::fresh().await;
-    let proxy = Proxy::before(Server::shared().directory().join(".s.PGSQL.5432")).await;
-    let url =
-        format!("host=127.0.0.1 port={} user=postgres dbname={} sslmode=disable", proxy.port, database.name);
-    let journal = PostgresJournal::open(&Store::open(&settings(&url)).await.unwrap()).await.unwrap();
+    let database = Database::fresh();
+    let (proxy, journal) = behind_proxy(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     let stop = AtomicBool::new(false);
     let cut = async {
@@ -131,7 +138,7 @@ async fn an_append_whose_answer_is_lost_is_written_once() {
 async fn a_server_that_stops_and_comes_back_has_everything_once() {
     const STOPS: usize = 3;
     let server = Arc::new(tokio::task::spawn_blocking(Server::start).await.unwrap());
-    let database = server.database().await;
+    let database = server.database();
     let journal = on(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     let stop = AtomicBool::new(false);
@@ -155,6 +162,45 @@ async fn a_server_that_stops_and_comes_back_has_everything_once() {
     nothing_is_lost_or_doubled(&on(&database).await, &acknowledged).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_is_closed_in_doubt_says_that_it_does_not_know() {
+    let database = Database::fresh();
+    let (proxy, journal) = behind_proxy(&database).await;
+    let epoch = journal.claim(SHARD).await.unwrap().epoch;
+    let cut = async {
+        proxy.cuts.make(1).await;
+        // Nobody listens there any more.
+        drop(proxy);
+        until(|| matches!(journal.health(), Health::Unreachable(_))).await;
+        journal.close().await;
+    };
+
+    let (fate, ()) = join(append(&journal, epoch, vec![record(1, 1, 9)]), cut).await;
+
+    assert!(matches!(fate, Err(AppendError::Poisoned { .. })), "{fate:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_s_key_overrules_is_refused_and_the_rest_is_written() {
+    let (database, master) = (Database::fresh(), MasterKey::new([1; 32]));
+    let keyring = Arc::new(Keyring::open_in(database.store().await, &master).await.unwrap());
+    let other = Keyring::open_in(database.store().await, &master).await.unwrap();
+    let journal = on(&database).await;
+    journal.sync_first(Arc::clone(&keyring));
+    let epoch = journal.claim(SHARD).await.unwrap().epoch;
+    let sealed =
+        |id| Record { body: keyring.seal_ahead(&home(id), b"", b"mine").unwrap(), ..record(id, 1, 0) };
+    let (overruled, alone) = (sealed(1), sealed(2));
+    other.seal(&home(1), b"", b"theirs").await.unwrap();
+
+    let fates = join(append(&journal, epoch, vec![overruled]), append(&journal, epoch, vec![alone])).await;
+
+    assert_eq!(fates.0, Err(AppendError::Overruled { entity: entity(1) }));
+    fates.1.unwrap();
+    append(&journal, epoch, vec![sealed(1)]).await.unwrap();
+    assert_eq!(all_of(&journal, SHARD).await.len(), 2);
+}
+
 /// Starts or stops a server beside the test's tasks.
 async fn on_server(server: &Arc<Server>, what: fn(&Server)) {
     let server = Arc::clone(server);
@@ -174,7 +220,7 @@ async fn until(holds: impl Fn() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_while_the_store_is_out_of_reach_is_refused_and_taken_afterwards() {
     let server = Arc::new(tokio::task::spawn_blocking(Server::start).await.unwrap());
-    let journal = on(&server.database().await).await;
+    let journal = on(&server.database()).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     on_server(&server, Server::stop).await;
     until(|| matches!(journal.health(), Health::Unreachable(_))).await;
@@ -192,7 +238,7 @@ async fn what_comes_while_the_store_is_out_of_reach_is_refused_and_taken_afterwa
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_claimer_fences_the_first_and_leaves_its_other_shards() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let first = on(&database).await;
     let (mine, other) = (first.claim(SHARD).await.unwrap(), first.claim(OTHER).await.unwrap());
     append(&first, mine.epoch, vec![record(1, 1, 9)]).await.unwrap();
@@ -215,7 +261,7 @@ async fn a_second_claimer_fences_the_first_and_leaves_its_other_shards() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_that_opens_the_store_last_is_the_one_that_writes() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let first = on(&database).await;
     let epoch = first.claim(SHARD).await.unwrap().epoch;
     append(&first, epoch, vec![record(1, 1, 9)]).await.unwrap();
@@ -233,7 +279,7 @@ async fn the_process_that_opens_the_store_last_is_the_one_that_writes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_the_store_forgot_takes_nothing_more_and_others_go_on() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let journal = on(&database).await;
     let (mine, other) = (journal.claim(SHARD).await.unwrap(), journal.claim(OTHER).await.unwrap());
     append(&journal, mine.epoch, vec![record(1, 1, 9), record(1, 2, 9)]).await.unwrap();
@@ -253,7 +299,7 @@ async fn a_shard_that_the_store_forgot_takes_nothing_more_and_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entity_that_is_not_remembered_still_goes_on_from_its_last_record() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let journal = on(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     append(&journal, epoch, vec![record(1, 1, 9), record(1, 2, 9)]).await.unwrap();
@@ -272,7 +318,7 @@ async fn an_entity_that_is_not_remembered_still_goes_on_from_its_last_record() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entity_that_is_begun_twice_is_refused_and_its_batch_goes_on() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let journal = on(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     append(&journal, epoch, vec![record(1, 1, 9)]).await.unwrap();
@@ -290,7 +336,7 @@ async fn an_entity_that_is_begun_twice_is_refused_and_its_batch_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_entity_is_read_on_from_any_offset() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let journal = on(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     for seq in 1..=5 {
@@ -307,7 +353,7 @@ async fn an_entity_is_read_on_from_any_offset() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_is_read_back_with_all_its_fields() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let journal = on(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     let cause = Cause { shard: OTHER, offset: Offset(7) };
@@ -331,7 +377,7 @@ async fn a_record_is_read_back_with_all_its_fields() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_node_is_walked_page_by_page_in_one_order() {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let journal = on(&database).await;
     let (mine, other) = (journal.claim(SHARD).await.unwrap(), journal.claim(OTHER).await.unwrap());
     let appends = (1..=40).map(|id| {

@@ -16,7 +16,7 @@ struct Shared(Database);
 
 impl Engine for Shared {
     async fn fresh() -> Self {
-        Self(Database::fresh().await)
+        Self(Database::fresh())
     }
 }
 
@@ -32,7 +32,7 @@ tier_promises!(Shared);
 
 /// A store, and the tier that a process has on it.
 async fn begun() -> (Database, PostgresTier) {
-    let database = Database::fresh().await;
+    let database = Database::fresh();
     let tier = tier_on(&database).await;
     (database, tier)
 }
