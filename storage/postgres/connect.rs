@@ -76,7 +76,9 @@ pub enum OpenError {
     #[error("{0}")]
     Tls(String, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
     /// Nobody answers.
-    #[error("failed to reach PostgreSQL at {server}: does it run there, and is `storage.url` right?")]
+    #[error(
+        "failed to reach PostgreSQL at {server}: does it run there, and are `storage.url` and its roots right?"
+    )]
     Unreachable {
         /// Where.
         server: String,
@@ -191,6 +193,9 @@ impl Connector {
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(KEEPALIVE * 3);
         }
         config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(2);
         // A standby is no place to write to.

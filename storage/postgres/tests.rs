@@ -1,5 +1,7 @@
 //! Opening a store: what is refused, and what the operator is told to change.
 
+mod tls;
+
 use std::error::Error as _;
 
 use super::{

@@ -15,6 +15,7 @@ use crate::{
     Epoch, Seq,
     conformance::{Engine, JournalEngine, SERVICE, SHARD, append, entity, home, journal_promises, record},
     journal::{Appended, Cause, Record, RecordKind},
+    keyring::MasterKey,
     postgres::testing::{Database, Server, settings},
 };
 
@@ -105,15 +106,21 @@ async fn nothing_is_lost_or_doubled(journal: &PostgresJournal, acknowledged: &Ac
     assert!(walked.iter().zip(&stored).all(|(walked, stored)| walked == stored));
 }
 
+/// A journal that reaches its database through a proxy.
+async fn behind_proxy(database: &Database) -> (Proxy, PostgresJournal) {
+    let proxy = Proxy::before(Server::shared().directory().join(".s.PGSQL.5432")).await;
+    let url =
+        format!("host=127.0.0.1 port={} user=postgres dbname={} sslmode=disable", proxy.port, database.name);
+    let journal = PostgresJournal::open(&Store::open(&settings(&url)).await.unwrap()).await.unwrap();
+    (proxy, journal)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_whose_answer_is_lost_is_written_once() {
     // Four of five were passed on.
     const CUTS: usize = 250;
     let database = Database::fresh().await;
-    let proxy = Proxy::before(Server::shared().directory().join(".s.PGSQL.5432")).await;
-    let url =
-        format!("host=127.0.0.1 port={} user=postgres dbname={} sslmode=disable", proxy.port, database.name);
-    let journal = PostgresJournal::open(&Store::open(&settings(&url)).await.unwrap()).await.unwrap();
+    let (proxy, journal) = behind_proxy(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
     let stop = AtomicBool::new(false);
     let cut = async {
@@ -153,6 +160,45 @@ async fn a_server_that_stops_and_comes_back_has_everything_once() {
 
     journal.close().await;
     nothing_is_lost_or_doubled(&on(&database).await, &acknowledged).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_is_closed_in_doubt_says_that_it_does_not_know() {
+    let database = Database::fresh().await;
+    let (proxy, journal) = behind_proxy(&database).await;
+    let epoch = journal.claim(SHARD).await.unwrap().epoch;
+    let cut = async {
+        proxy.cuts.make(1).await;
+        // Nobody listens there any more.
+        drop(proxy);
+        until(|| matches!(journal.health(), Health::Unreachable(_))).await;
+        journal.close().await;
+    };
+
+    let (fate, ()) = join(append(&journal, epoch, vec![record(1, 1, 9)]), cut).await;
+
+    assert!(matches!(fate, Err(AppendError::Poisoned { .. })), "{fate:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_s_key_overrules_is_refused_and_the_rest_is_written() {
+    let (database, master) = (Database::fresh().await, MasterKey::new([1; 32]));
+    let keyring = Arc::new(Keyring::open_in(database.store().await, &master).await.unwrap());
+    let other = Keyring::open_in(database.store().await, &master).await.unwrap();
+    let journal = on(&database).await;
+    journal.sync_first(Arc::clone(&keyring));
+    let epoch = journal.claim(SHARD).await.unwrap().epoch;
+    let sealed =
+        |id| Record { body: keyring.seal_ahead(&home(id), b"", b"mine").unwrap(), ..record(id, 1, 0) };
+    let (overruled, alone) = (sealed(1), sealed(2));
+    other.seal(&home(1), b"", b"theirs").await.unwrap();
+
+    let fates = join(append(&journal, epoch, vec![overruled]), append(&journal, epoch, vec![alone])).await;
+
+    assert_eq!(fates.0, Err(AppendError::Overruled { entity: entity(1) }));
+    fates.1.unwrap();
+    append(&journal, epoch, vec![sealed(1)]).await.unwrap();
+    assert_eq!(all_of(&journal, SHARD).await.len(), 2);
 }
 
 /// Starts or stops a server beside the test's tasks.

@@ -1,23 +1,24 @@
 //! The one task that writes: it drains what waits, sends it, and knows what became of it before it goes on.
 
+mod claim;
+mod reach;
+
 use std::{
     collections::BTreeSet,
-    ops::ControlFlow,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use aws_lc_rs::rand;
-use futures_util::future::BoxFuture;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::sleep,
 };
 use uuid::Uuid;
 
+use self::reach::{Failure, in_full, reach};
 use super::{
     super::{OpenError, connect::Connector, pauses::Pauses},
     Closed, Job, Shared,
@@ -34,8 +35,6 @@ use crate::{
 /// A batch is what waits, up to this: more would only make its callers wait for each other's bytes.
 const BATCH_GROUPS: usize = 512;
 const BATCH_BYTES: usize = 1024 * 1024;
-
-type Reply = oneshot::Sender<Result<Claim, AppendError>>;
 
 /// The writing end.
 pub(super) struct Writer {
@@ -159,22 +158,6 @@ impl Writer {
             }
         }
         groups
-    }
-
-    fn gather_claims(&mut self, shard: ShardId, reply: Reply) -> Vec<(ShardId, Reply)> {
-        let mut claims = vec![(shard, reply)];
-        while claims.len() < BATCH_GROUPS {
-            match self.jobs.try_recv() {
-                Ok(Job::Claim(shard, reply)) if claims.iter().all(|(other, _)| *other != shard) => {
-                    claims.push((shard, reply));
-                }
-                other => {
-                    self.put_back = other.ok();
-                    break;
-                }
-            }
-        }
-        claims
     }
 
     /// Appends groups and answers each.
@@ -344,16 +327,16 @@ impl Writer {
                 Ok(session) => {
                     let seen = session.look(&batch.open(), batch.id).await;
                     self.session = seen.is_ok().then_some(session);
-                    seen
+                    seen.map_err(Failure::from)
                 }
-                Err(error) => Err(error),
+                Err(failure) => Err(failure),
             };
             match seen {
                 Ok(seen) => {
                     self.judge(batch, &seen);
                     return true;
                 }
-                Err(error) => self.lose(&error),
+                Err(failure) => self.lose(&failure),
             }
             if self.shared.is_closing.load(Ordering::Relaxed) || self.jobs.is_closed() {
                 let reason = "closed before the store told what became of a batch".to_owned();
@@ -446,156 +429,12 @@ impl Writer {
         }
     }
 
-    /// Raises the epochs of shards, each only from what it was just seen at.
-    async fn claim(&mut self, claims: Vec<(ShardId, Reply)>) {
-        let shards: Vec<_> = claims.iter().map(|(shard, _)| *shard).collect();
-        match self.raise(&shards).await {
-            Ok(mut fates) => {
-                for (shard, reply) in claims {
-                    drop(reply.send(fates.remove(&shard).unwrap_or(Err(AppendError::Closed))));
-                }
-            }
-            // An epoch that was raised for nobody harms nobody.
-            Err(error) => {
-                let refusal = self.failed(&error);
-                for (_, reply) in claims {
-                    drop(reply.send(Err(refusal.clone())));
-                }
-            }
-        }
-    }
-
-    async fn raise(
-        &mut self,
-        shards: &[ShardId],
-    ) -> Result<AddressMap<ShardId, Result<Claim, AppendError>>, tokio_postgres::Error> {
-        let mut fates = AddressMap::default();
-        let Some(session) = &self.session else {
-            return Ok(fates);
-        };
-        if let Some(reason) = &self.ended {
-            let refused = || Err(AppendError::Unreachable { reason: reason.clone() });
-            return Ok(shards.iter().map(|shard| (*shard, refused())).collect());
-        }
-        let known = |shard| self.shards.get(shard).map(|held| held.at).unwrap_or_default();
-        let asked: Vec<_> = shards.iter().enumerate().map(|(at, shard)| (at, *shard, known(shard))).collect();
-        let seen = session.look(&asked, Uuid::nil()).await?;
-        let mut may_be_raised = Vec::with_capacity(shards.len());
-        for (at, shard, known) in asked {
-            let found = seen.claim(at);
-            let held = self.shards.get_mut(&shard);
-            // A shard that was never claimed may not be there.
-            let rolled_back = held.is_some().then(|| rolled_back(shard, known, found)).flatten();
-            let stopped = held.as_ref().and_then(|held| held.stopped.clone());
-            match (stopped, rolled_back, held) {
-                (Some(stopped), ..) => drop(fates.insert(shard, Err(stopped))),
-                (None, Some(error), Some(held)) => {
-                    held.stopped = Some(alarmed(error.clone()));
-                    fates.insert(shard, Err(error));
-                }
-                _ => may_be_raised.push((shard, found.unwrap_or_default().epoch)),
-            }
-        }
-        let raised = session.raise(&may_be_raised).await?;
-        for (shard, seen) in may_be_raised {
-            let Some(claim) = raised.get(&shard).copied() else {
-                let fenced = AppendError::Fenced { shard, current: seen.next(), claimed: seen };
-                fates.insert(shard, Err(fenced));
-                continue;
-            };
-            let before = self.shards.insert(shard, Held { at: claim, stopped: None });
-            if before.is_some_and(|before| before.at.tail != claim.tail) {
-                // Somebody else has written to its entities.
-                self.seqs.clear();
-            }
-            fates.insert(shard, Ok(claim));
-        }
-        Ok(fates)
-    }
-
-    /// Connects again, for as long as it takes; what comes meanwhile is refused as soon as one attempt has failed.
-    /// Breaks when the journal is closed.
-    async fn regain(&mut self) -> ControlFlow<()> {
-        let mut pauses = self.pauses();
-        let mut attempt = attempt(&self.connector, pauses.next());
-        let mut refusal = None;
-        loop {
-            let job = tokio::select! {
-                biased;
-                reached = &mut attempt => match self.take_session(reached).await {
-                    Ok(()) => return ControlFlow::Continue(()),
-                    Err(error) => {
-                        refusal = Some(self.failed(&error));
-                        attempt = self::attempt(&self.connector, pauses.next());
-                        self.put_back.take()
-                    }
-                },
-                job = self.jobs.recv(), if refusal.is_some() => match job {
-                    Some(job) => Some(job),
-                    None => return ControlFlow::Break(()),
-                },
-            };
-            match (job, &refusal) {
-                (Some(Job::Close(reply)), _) => {
-                    self.put_back = Some(Job::Close(reply));
-                    return ControlFlow::Break(());
-                }
-                (Some(job), Some(refusal)) => job.refuse(refusal),
-                _ => {}
-            }
-        }
-    }
-
-    /// Takes a new session if the store still has everything that was acknowledged; stops the shards of which it has
-    /// not.
-    async fn take_session(
-        &mut self,
-        reached: Result<Session, tokio_postgres::Error>,
-    ) -> Result<(), tokio_postgres::Error> {
-        let session = reached?;
-        let held: Vec<_> =
-            self.shards.iter().enumerate().map(|(at, (shard, held))| (at, *shard, held.at)).collect();
-        let seen = session.look(&held, Uuid::nil()).await?;
-        for (at, shard, known) in held {
-            if let Some(error) = rolled_back(shard, known, seen.claim(at))
-                && let Some(held) = self.shards.get_mut(&shard)
-            {
-                held.stopped.get_or_insert_with(|| alarmed(error));
-            }
-        }
-        self.session = Some(session);
-        match self.stream_is_lost(&seen) {
-            Some(reason) => self.end(reason),
-            None => self.set_health(Health::Writable),
-        }
-        Ok(())
-    }
-
     /// Nothing is written by this process any more.
     fn end(&mut self, reason: String) {
         if self.ended.is_none() {
             tracing::error!(reason, "this node writes nothing to the store until it restarts");
             self.set_health(Health::Poisoned(reason.clone()));
             self.ended = Some(reason);
-        }
-    }
-
-    /// What to answer when a statement failed that wrote nothing; the session goes if it is of no use.
-    fn failed(&mut self, error: &tokio_postgres::Error) -> AppendError {
-        if Trouble::of(error) == Trouble::Lost {
-            self.lose(error);
-        } else {
-            tracing::error!(reason = in_full(error), "the store refused a statement");
-        }
-        AppendError::Unreachable { reason: in_full(error) }
-    }
-
-    fn lose(&mut self, error: &tokio_postgres::Error) {
-        self.session = None;
-        let reason = in_full(error);
-        tracing::warn!(reason, "the store is out of reach");
-        if self.ended.is_none() {
-            self.set_health(Health::Unreachable(reason));
         }
     }
 
@@ -615,17 +454,6 @@ enum Committed {
     Known(Batch),
     /// Nothing is written: an entity's seqs were not as supposed.
     Clash(Vec<Queued>),
-}
-
-type Attempt = BoxFuture<'static, Result<Session, tokio_postgres::Error>>;
-
-fn attempt(connector: &Connector, pause: Duration) -> Attempt {
-    Box::pin(reach(connector.clone(), pause))
-}
-
-async fn reach(connector: Connector, pause: Duration) -> Result<Session, tokio_postgres::Error> {
-    sleep(pause).await;
-    Session::open(&connector).await
 }
 
 fn refuse(groups: Vec<Queued>, error: &AppendError) {
@@ -651,15 +479,4 @@ fn alarmed(error: AppendError) -> AppendError {
 
 fn bytes_of(group: &Group) -> usize {
     group.records.iter().map(|record| record.body.len()).sum()
-}
-
-/// An error with its causes: the database's own words are in them.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
