@@ -1,5 +1,6 @@
 //! What the benches share: pairs and their statistics, the processes they start, and the client.
 
+pub mod appenders;
 pub mod client;
 pub mod figures;
 pub mod machine;

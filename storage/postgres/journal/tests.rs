@@ -236,6 +236,12 @@ async fn what_comes_while_the_store_is_out_of_reach_is_refused_and_taken_afterwa
     assert_eq!(all_of(&journal, SHARD).await.len(), 1);
 }
 
+/// What the second claimer has appended: a copy of the first record, behind it.
+const RECORD_OF_ANOTHER: &str = "insert into record (off, seq, epoch, at_ms, number, version, kind, home_kind, home_id, \
+    entity_id, batch, service, entity_kind, name, body) select 2, 2, epoch + 1, at_ms, number, version, kind, \
+    home_kind, home_id, entity_id, batch, service, entity_kind, name, body from record where number = 1; \
+    update shard set tail = 2 where number = 1";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_claimer_fences_the_first_and_leaves_its_other_shards() {
     let database = Database::fresh();
@@ -253,10 +259,11 @@ async fn a_second_claimer_fences_the_first_and_leaves_its_other_shards() {
     let current = mine.epoch.next();
     assert_eq!(fenced, Err(AppendError::Fenced { shard: SHARD, current, claimed: mine.epoch }));
     passed.unwrap();
-    // Whoever claims again goes on where the history ends.
+    // Whoever claims again goes on where the other's history ends.
+    database.execute(RECORD_OF_ANOTHER).await;
     let again = first.claim(SHARD).await.unwrap();
-    assert_eq!(again, Claim { epoch: current.next(), tail: Offset(1) });
-    append(&first, again.epoch, vec![record(1, 2, 9)]).await.unwrap();
+    assert_eq!(again, Claim { epoch: current.next(), tail: Offset(2) });
+    append(&first, again.epoch, vec![record(1, 3, 9)]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -307,12 +314,12 @@ async fn an_entity_that_is_not_remembered_still_goes_on_from_its_last_record() {
     let journal = on(&database).await;
     let epoch = journal.claim(SHARD).await.unwrap().epoch;
 
-    for seq in [1, 2, 4] {
-        let refused = append(&journal, epoch, vec![record(1, seq, 9)]).await;
-        assert_eq!(refused, Err(AppendError::OutOfOrder { entity: entity(1), expected: Seq(seq - 1) }));
-    }
     append(&journal, epoch, vec![record(1, 3, 9), record(2, 1, 9)]).await.unwrap();
 
+    for (id, seq) in [(1, 3), (1, 5), (2, 1), (2, 3), (3, 2)] {
+        let refused = append(&journal, epoch, vec![record(id, seq, 9)]).await;
+        assert_eq!(refused, Err(AppendError::OutOfOrder { entity: entity(id), expected: Seq(seq - 1) }));
+    }
     assert_eq!(all_of(&journal, SHARD).await.len(), 4);
 }
 

@@ -386,11 +386,11 @@ impl Writer {
             Some((sequencer, _)) if sequencer != self.sequencer => {
                 Some("another process writes to it".to_owned())
             }
-            Some((_, lsn)) if lsn >= self.lsn => None,
+            Some((_, lsn)) if lsn == self.lsn => None,
             Some((_, lsn)) => {
-                Some(format!("store_rolled_back: the stream was at {}, and is at {lsn}", self.lsn))
+                Some(format!("store_rolled_back: the stream was left at {}, and is at {lsn}", self.lsn))
             }
-            None => Some("store_rolled_back: its stream is gone".to_owned()),
+            None => Some("store_rolled_back: the stream is gone".to_owned()),
         }
     }
 
