@@ -111,11 +111,16 @@ fn crate_roots() -> Vec<PathBuf> {
 fn reach(file: &Path, is_root: bool, reached: &mut Vec<PathBuf>) {
     reached.push(file.to_owned());
     let folder = if is_root { file.with_file_name("") } else { file.with_extension("") };
+    let mut is_elsewhere = false;
     for line in fs::read_to_string(file).unwrap().lines() {
         let declared = line.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
-        if let Some(name) = declared.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';')) {
+        if let Some(name) = declared.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'))
+            && !is_elsewhere
+        {
             reach(&folder.join(name).with_extension("rs"), false, reached);
         }
+        // Of another crate, where it is met as well.
+        is_elsewhere = declared.starts_with("#[path");
     }
 }
 
