@@ -124,7 +124,7 @@ struct Inner {
     kept: HashMap<Subject, Kept>,
     /// Made here, and not durable for sure.
     unsynced: HashSet<Subject>,
-    /// Homes for which a key was made here and another process's stands.
+    /// Homes for which a key was made here that never stood: another process had made one, or erased the home.
     overruled: HashSet<Home>,
     unwrapped: AddressMap<Home, Arc<DataKey>>,
 }
@@ -263,9 +263,6 @@ impl Keyring {
         let standing = table.add(&made).await?;
         let mut inner = self.lock();
         for (subject, kept) in standing {
-            if let Subject::Home(home) = &subject {
-                inner.overruled.insert(*home);
-            }
             self.take_over(&mut inner, subject, kept);
         }
         for (subject, _) in &made {
@@ -414,10 +411,13 @@ impl Keyring {
         if is_erased {
             return;
         }
+        let was_unsynced = inner.unsynced.remove(&subject);
         if let Subject::Home(home) = &subject {
             inner.unwrapped.remove(home);
+            if was_unsynced {
+                inner.overruled.insert(*home);
+            }
         }
-        inner.unsynced.remove(&subject);
         let is_erasure = matches!(kept, Kept::Erased);
         inner.kept.insert(subject, kept);
         if is_erasure {
