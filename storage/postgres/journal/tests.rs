@@ -251,7 +251,7 @@ async fn a_second_claimer_fences_the_first_and_leaves_its_other_shards() {
     database.execute("update shard set epoch = epoch + 1 where number = 1").await;
 
     let (fenced, passed) = join(
-        append(&first, mine.epoch, vec![record(1, 2, 9)]),
+        append(&first, mine.epoch, vec![record(3, 1, 9)]),
         append_to(&first, OTHER, other.epoch, vec![record(2, 1, 9)]),
     )
     .await;
