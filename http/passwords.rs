@@ -71,7 +71,8 @@ impl Passwords {
             memory_kib: memory_kib.max(HashCost::FLOOR.memory_kib),
             passes: passes.max(HashCost::FLOOR.passes),
         })?;
-        let decoy = hash(&hasher, &node.clock().fresh_secret(), &node.clock().fresh_secret())?;
+        let (salt, output) = (node.clock().fresh_id().to_be_bytes(), node.clock().fresh_secret());
+        let decoy = PasswordHash::new(hasher.decoy(&salt, &output)?.to_string());
         Ok(Self {
             hasher: Arc::new(hasher),
             rules,

@@ -43,6 +43,14 @@ impl Hasher {
         self.hash_password_with_params(password, salt, self.params.clone())
     }
 
+    /// What no password hashes to, as far as anybody knows: checking one against it takes what checking any takes.
+    ///
+    /// # Errors
+    /// When the library does not take the salt or the output.
+    pub(super) fn decoy(&self, salt: &[u8], output: &[u8]) -> Result<Phc> {
+        phc(Algorithm::Argon2id, Version::V0x13, &self.params, salt, output)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<Block>>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,14 +90,18 @@ impl CustomizedPasswordHasher<Phc> for Hasher {
         let length = argon2.params().output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
         let out = out.get_mut(..length).ok_or(Error::OutputSize)?;
         self.fill(&argon2, password, salt, out)?;
-        Ok(Phc {
-            algorithm: algorithm.ident(),
-            version: Some(version.into()),
-            params: ParamsString::try_from(argon2.params())?,
-            salt: Some(Salt::new(salt)?),
-            hash: Some(Output::new(out)?),
-        })
+        phc(algorithm, version, argon2.params(), salt, out)
     }
+}
+
+fn phc(algorithm: Algorithm, version: Version, params: &Params, salt: &[u8], output: &[u8]) -> Result<Phc> {
+    Ok(Phc {
+        algorithm: algorithm.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(params)?,
+        salt: Some(Salt::new(salt)?),
+        hash: Some(Output::new(output)?),
+    })
 }
 
 #[cfg(test)]

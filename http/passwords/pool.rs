@@ -1,18 +1,12 @@
 //! Threads that hash: one a core, each taking the next password as soon as it is done with the last.
-//!
-//! They step back for everything else the node does (a nice value above 0): a hash takes a core for long, and who
-//! signs in waits for one anyway, so that nobody else should.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use prognet_supervisor::Unavailable;
-use rustix::process::setpriority_process;
 use tokio::sync::{Semaphore, oneshot};
 
 /// Callers that may wait, per core: with 30 ms each that is a second.
 const WAITING_PER_CORE: usize = 32;
-/// How far they step back: a thread of the usual priority gets about ten times their share of a core.
-const NICE: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -55,9 +49,6 @@ impl Pool {
 
 /// Until the pool is gone.
 fn work_off(waiting: &Mutex<mpsc::Receiver<Job>>) {
-    if let Err(error) = setpriority_process(None, NICE) {
-        tracing::warn!(%error, "failed to have hashing step back");
-    }
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
