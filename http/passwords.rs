@@ -71,7 +71,9 @@ impl Passwords {
             memory_kib: memory_kib.max(HashCost::FLOOR.memory_kib),
             passes: passes.max(HashCost::FLOOR.passes),
         })?;
-        let (salt, output) = (node.clock().fresh_id().to_be_bytes(), node.clock().fresh_secret());
+        let salt = node.clock().fresh_id().to_be_bytes();
+        // As long as what it stands for.
+        let output = [node.clock().fresh_secret(), node.clock().fresh_secret()].concat();
         let decoy = PasswordHash::new(hasher.decoy(&salt, &output)?.to_string());
         Ok(Self {
             hasher: Arc::new(hasher),

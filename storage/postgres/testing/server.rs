@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -103,6 +104,8 @@ impl Server {
 fn guard(programs: &Path, directory: &Path) -> Child {
     const WAIT: &str = r#"read -r _; "$0/pg_ctl" stop -s -m immediate -D "$1/cluster"; rm -rf "$1""#;
     let mut shell = as_its_user(Path::new("sh"));
+    // A signal for all of the test's group, as a time-out sends it, must not end the guard first.
+    shell.process_group(0);
     shell.args(["-c", WAIT]).arg(programs).arg(directory);
     shell.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
