@@ -46,11 +46,14 @@ pub struct Row {
 
 /// Rows of projections, by key order.
 pub trait ReadModel: Send + Sync + 'static {
-    /// Applies the changes and moves the position, all or nothing. `moved.offsets` names only the shards that moved.
+    /// Applies the changes and moves the position, all or nothing. `from` is where the reader left it: an engine that
+    /// several nodes share refuses when it is elsewhere, since another reader keeps the same rows then. `moved.offsets`
+    /// names only the shards that moved.
     fn commit(
         &self,
         projection: Name,
         changes: Vec<RowChange>,
+        from: Lsn,
         moved: Position,
     ) -> BoxFuture<'_, Result<(), TierError>>;
 

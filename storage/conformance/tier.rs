@@ -24,9 +24,9 @@ fn position(lsn: u64) -> Position {
 pub(crate) async fn rows_and_position_are_there_after_a_restart<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring.clone()).await;
-    tier.commit(ROWS, vec![put("a", 1), put("b", 2)], position(5)).await.unwrap();
+    tier.commit(ROWS, vec![put("a", 1), put("b", 2)], Lsn(0), position(5)).await.unwrap();
     let delete = RowChange::Delete { key: "a".into() };
-    tier.commit(ROWS, vec![delete, put("b", 3)], position(6)).await.unwrap();
+    tier.commit(ROWS, vec![delete, put("b", 3)], Lsn(5), position(6)).await.unwrap();
     drop(tier);
 
     let tier = engine.tier(keyring).await;
@@ -40,7 +40,7 @@ pub(crate) async fn rows_are_scanned_by_prefix_in_key_order<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring).await;
     let rows = ["b2", "a", "b1", "c", "b3"].map(|key| put(key, 1)).to_vec();
-    tier.commit(ROWS, rows, position(1)).await.unwrap();
+    tier.commit(ROWS, rows, Lsn(0), position(1)).await.unwrap();
     let scan = |after: Option<&str>, limit| tier.scan(ROWS, "b".into(), after.map(Into::into), limit);
     assert_eq!(scan(None, 9).await.unwrap(), ["b1", "b2", "b3"].map(|key| row(key, 1)));
     assert_eq!(scan(Some("b1"), 1).await.unwrap(), [row("b2", 1)]);
@@ -53,7 +53,7 @@ pub(crate) async fn a_cleared_projection_has_no_rows_and_no_position<E: TierEngi
     let tier = engine.tier(keyring).await;
     let other = Name::new("directory2");
     for projection in [ROWS, other] {
-        tier.commit(projection, vec![put("a", 1)], position(1)).await.unwrap();
+        tier.commit(projection, vec![put("a", 1)], Lsn(0), position(1)).await.unwrap();
     }
     tier.clear(ROWS).await.unwrap();
     assert_eq!(tier.position(ROWS).await.unwrap(), Position::default());
@@ -65,12 +65,12 @@ pub(crate) async fn a_cleared_projection_has_no_rows_and_no_position<E: TierEngi
 pub(crate) async fn a_row_of_an_erased_home_is_gone<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring.clone()).await;
-    tier.commit(ROWS, vec![put("a", 1), put("b", 2)], position(1)).await.unwrap();
+    tier.commit(ROWS, vec![put("a", 1), put("b", 2)], Lsn(0), position(1)).await.unwrap();
     keyring.erase(&home(1)).await.unwrap();
     assert_eq!(tier.get(ROWS, "a".into()).await.unwrap(), None);
     assert_eq!(tier.scan(ROWS, Vec::new(), None, 9).await.unwrap(), [row("b", 2)]);
     // Nor does it come back; the position moves on all the same.
-    tier.commit(ROWS, vec![put("a", 1)], position(2)).await.unwrap();
+    tier.commit(ROWS, vec![put("a", 1)], Lsn(1), position(2)).await.unwrap();
     assert_eq!(tier.get(ROWS, "a".into()).await.unwrap(), None);
     assert_eq!(tier.position(ROWS).await.unwrap(), position(2));
 }
@@ -81,7 +81,7 @@ pub(crate) async fn equal_rows_have_equal_digests_whatever_keys_seal_them<E: Tie
         let (engine, (keyring, _place)) = (E::fresh().await, keyring());
         let tier = engine.tier(keyring).await;
         for (lsn, key) in order.iter().enumerate() {
-            tier.commit(ROWS, vec![put(key, 1)], position(lsn as u64 + 1)).await.unwrap();
+            tier.commit(ROWS, vec![put(key, 1)], Lsn(lsn as u64), position(lsn as u64 + 1)).await.unwrap();
         }
         digests.push(tier.digest(ROWS).await.unwrap());
     }

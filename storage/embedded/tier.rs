@@ -389,6 +389,7 @@ impl ReadModel for SledTier {
         &self,
         projection: Name,
         changes: Vec<RowChange>,
+        _: Lsn,
         moved: Position,
     ) -> BoxFuture<'_, Result<(), TierError>> {
         Box::pin(async move {

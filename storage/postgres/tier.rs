@@ -36,7 +36,6 @@ const PUT_ROWS: &str = "
     set home_kind = excluded.home_kind, home_id = excluded.home_id, value = excluded.value";
 /// Apart from the statement above, in its transaction: CockroachDB changes a table once in a statement.
 const DELETE_ROWS: &str = "delete from model_row where projection = $1 and key = any($2::bytea[])";
-/// A reader that another has overtaken changes fewer rows than it names.
 const MOVE_OFFSETS: &str = "
     insert into model_offset (projection, service, number, off)
     select $1::text, service, number, off
@@ -44,9 +43,11 @@ const MOVE_OFFSETS: &str = "
     order by service, number
     on conflict (projection, service, number) do update set off = excluded.off
     where model_offset.off <= excluded.off";
+/// Changes nothing when the position is not where the reader left it.
 const MOVE_POSITION: &str = "
-    insert into model_position (projection, lsn) values ($1, $2)
-    on conflict (projection) do update set lsn = excluded.lsn";
+    insert into model_position (projection, lsn)
+    select $1::text, $2::bigint where $3::bigint = 0 or exists (select from model_position where projection = $1)
+    on conflict (projection) do update set lsn = excluded.lsn where model_position.lsn = $3";
 const POSITION: &str = "
     select lsn, service, number, off
     from model_position left join model_offset using (projection) where projection = $1";
@@ -101,17 +102,18 @@ impl PostgresTier {
         &self,
         projection: Name,
         changes: Vec<SealedChange>,
+        from: Lsn,
         moved: &Position,
     ) -> Result<(), TierError> {
         let Written { puts, deleted } = Written::of(changes);
-        let (projection, lsn) = (projection.as_str(), large(moved.lsn.0));
+        let (projection, from, lsn) = (projection.as_str(), large(from.0), large(moved.lsn.0));
         let shards = moved.offsets.keys();
         let services: Vec<_> = shards.clone().map(|shard| shard.service.as_str()).collect();
         let numbers: Vec<_> = shards.map(|shard| i32::from(shard.number)).collect();
         let offsets: Vec<_> = moved.offsets.values().map(|offset| large(offset.0)).collect();
         let mut client = self.store.client().await.map_err(failed("commit rows"))?;
         let transaction = client.transaction().await.map_err(failed("commit rows"))?;
-        let (_, _, moved, _) = try_join4(
+        let (_, _, moved, positions) = try_join4(
             execute(&transaction, DELETE_ROWS, &[&projection, &deleted]),
             execute(
                 &transaction,
@@ -119,11 +121,11 @@ impl PostgresTier {
                 &[&projection, &puts.keys, &puts.home_kinds, &puts.home_ids, &puts.values],
             ),
             execute(&transaction, MOVE_OFFSETS, &[&projection, &services, &numbers, &offsets]),
-            execute(&transaction, MOVE_POSITION, &[&projection, &lsn]),
+            execute(&transaction, MOVE_POSITION, &[&projection, &lsn, &from]),
         )
         .await
         .map_err(failed("commit rows"))?;
-        if moved < offsets.len() as u64 {
+        if moved < offsets.len() as u64 || positions == 0 {
             return Err(failed("commit rows")(Overtaken));
         }
         transaction.commit().await.map_err(failed("commit rows"))
@@ -310,11 +312,12 @@ impl ReadModel for PostgresTier {
         &self,
         projection: Name,
         changes: Vec<RowChange>,
+        from: Lsn,
         moved: Position,
     ) -> BoxFuture<'_, Result<(), TierError>> {
         Box::pin(async move {
             let changes = sealed(&self.keyring, projection, changes).await?;
-            self.write(projection, changes, &moved).await
+            self.write(projection, changes, from, &moved).await
         })
     }
 

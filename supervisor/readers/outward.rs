@@ -97,6 +97,8 @@ pub(crate) async fn read(
         if let Err(error) = reading.checkpoint().await {
             tracing::warn!(reader = %reading.host.name(), error = &*error, "failed to checkpoint");
         }
+        // Another process may have moved it meanwhile.
+        reading.hint = None;
         reading.runtime.clock.sleep(pause).await;
     }
 }
@@ -249,8 +251,8 @@ impl Reading {
         }
         self.dirty_since = None;
         let moved = Position { lsn: self.lsn, offsets };
-        self.runtime.read_model.commit(self.host.name(), Vec::new(), moved.clone()).await?;
         let hint = self.hint.get_or_insert_default();
+        self.runtime.read_model.commit(self.host.name(), Vec::new(), hint.lsn, moved.clone()).await?;
         hint.lsn = moved.lsn;
         hint.offsets.extend(moved.offsets);
         Ok(())

@@ -6,7 +6,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use prognet_storage::{
-    Home, HomeKind, Name, codec,
+    Home, HomeKind, Lsn, Name, codec,
     journal::Stored,
     read_model::{Position, RowChange},
     snapshots::TierError,
@@ -109,7 +109,7 @@ pub(crate) async fn renew(host: &dyn ProjectionHost, runtime: &Runtime) -> Resul
     let value = codec::encode_compact(&version)
         .map_err(|source| TierError { operation: "encode a version", source: Box::new(source) })?;
     let note = RowChange::Put { key, home: Home { kind: HomeKind::Platform, id: 0 }, value };
-    runtime.read_model.commit(VERSIONS, vec![note], Position::default()).await
+    runtime.read_model.commit(VERSIONS, vec![note], Lsn(0), Position::default()).await
 }
 
 /// Walks the log for ever; a failure is shown, and tried again. Rows of another shape are cleared and rebuilt,
@@ -184,8 +184,8 @@ async fn walk(
         let is_noted = !changes.is_empty() || lsn.0 - unnoted.lsn.0 >= NOTED_EVERY;
         if is_noted {
             let offsets = std::mem::take(&mut unnoted.offsets);
-            unnoted.lsn = lsn;
-            runtime.read_model.commit(host.name(), changes, Position { lsn, offsets }).await?;
+            let from = std::mem::replace(&mut unnoted.lsn, lsn);
+            runtime.read_model.commit(host.name(), changes, from, Position { lsn, offsets }).await?;
         }
         position.lsn = lsn;
         position.offsets.extend(offsets.clone());

@@ -2,7 +2,7 @@
 
 use futures_util::future::{BoxFuture, ready};
 use prognet_storage::{
-    EntityRef, Name, ReadModel, Snapshots, codec,
+    EntityRef, Lsn, Name, ReadModel, Snapshots, codec,
     read_model::{Position, Row, RowChange},
     snapshots::{Snapshot, TierError},
 };
@@ -69,6 +69,7 @@ impl ReadModel for MemoryTier {
         &self,
         projection: Name,
         changes: Vec<RowChange>,
+        _: Lsn,
         moved: Position,
     ) -> BoxFuture<'_, Result<(), TierError>> {
         self.on("commit rows", |tier| {

@@ -35,7 +35,7 @@ fn commit(tier: &SledTier, id: u8, lsn: u64) {
     let moved = Position { lsn: Lsn(lsn), offsets: [(shard, Offset(lsn))].into() };
     let put = RowChange::Put { key: vec![id], home: home(id.into()), value: vec![id; 3] };
     // With a keyring in a file nothing waits.
-    tier.commit(ROWS, vec![put], moved).now_or_never().unwrap().unwrap();
+    tier.commit(ROWS, vec![put], Lsn(0), moved).now_or_never().unwrap().unwrap();
 }
 
 fn position(tier: &SledTier) -> Position {

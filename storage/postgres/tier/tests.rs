@@ -70,7 +70,7 @@ async fn keys(tier: &PostgresTier, prefix: &[u8], limit: usize) -> Vec<Vec<u8>> 
 async fn a_scan_ends_where_its_prefix_does_whatever_bytes_keys_have() {
     let (_database, tier) = begun().await;
     let all: [&[u8]; 7] = [b"", b"\x00", b"a", b"a\xff", b"a\xff\xff", b"b", b"\xff\xff"];
-    tier.commit(ROWS, all.map(|key| put(key, 1, vec![1])).to_vec(), position(1)).await.unwrap();
+    tier.commit(ROWS, all.map(|key| put(key, 1, vec![1])).to_vec(), Lsn(0), position(1)).await.unwrap();
     assert_eq!(keys(&tier, b"", 9).await, all);
     assert_eq!(keys(&tier, b"a", 9).await, all[2..5]);
     assert_eq!(keys(&tier, b"a\xff", 9).await, all[3..5]);
@@ -84,7 +84,7 @@ async fn a_scan_goes_on_behind_rows_of_erased_homes_and_behind_a_page() {
     let (_database, tier) = begun().await;
     let rows: Vec<_> =
         (0_u16..2_500).map(|at| put(&at.to_be_bytes(), u128::from(at % 5 == 0), vec![1])).collect();
-    tier.commit(ROWS, rows, position(1)).await.unwrap();
+    tier.commit(ROWS, rows, Lsn(0), position(1)).await.unwrap();
 
     tier.keyring.erase(&home(0)).await.unwrap();
 
@@ -99,7 +99,7 @@ async fn the_last_change_of_a_key_in_a_commit_counts() {
     let delete = |key: &[u8]| RowChange::Delete { key: key.to_vec() };
     let changes =
         vec![put(b"a", 1, vec![1]), delete(b"a"), delete(b"b"), put(b"b", 1, vec![1]), put(b"b", 2, vec![2])];
-    tier.commit(ROWS, changes, position(1)).await.unwrap();
+    tier.commit(ROWS, changes, Lsn(0), position(1)).await.unwrap();
     assert_eq!(keys(&tier, b"", 9).await, [b"b"]);
     assert_eq!(tier.get(ROWS, b"b".to_vec()).await.unwrap().unwrap().value, [2]);
 }
@@ -108,7 +108,7 @@ async fn the_last_change_of_a_key_in_a_commit_counts() {
 async fn a_large_value_comes_back_whole() {
     let (_database, tier) = begun().await;
     let value = vec![7; 5 * 1024 * 1024];
-    tier.commit(ROWS, vec![put(b"a", 1, value.clone())], position(1)).await.unwrap();
+    tier.commit(ROWS, vec![put(b"a", 1, value.clone())], Lsn(0), position(1)).await.unwrap();
     assert_eq!(tier.get(ROWS, b"a".to_vec()).await.unwrap().unwrap().value, value);
 }
 
@@ -117,11 +117,13 @@ async fn a_large_value_comes_back_whole() {
 async fn a_reader_that_another_has_overtaken_changes_nothing() {
     let (database, tier) = begun().await;
     let late = tier_on(&database).await;
-    tier.commit(ROWS, vec![put(b"a", 1, vec![5])], position(5)).await.unwrap();
+    tier.commit(ROWS, vec![put(b"a", 1, vec![5])], Lsn(0), position(5)).await.unwrap();
 
-    let refused = late.commit(ROWS, vec![put(b"a", 1, vec![4])], position(4)).await.unwrap_err();
-
-    assert_eq!(refused.source.to_string(), "another reader has taken in more");
+    for (from, to) in [(0, 4), (0, 6), (4, 6)] {
+        let row = vec![put(b"a", 1, vec![4])];
+        let refused = late.commit(ROWS, row, Lsn(from), position(to)).await.unwrap_err();
+        assert_eq!(refused.source.to_string(), "another reader has taken in more", "from {from} to {to}");
+    }
     assert_eq!(late.get(ROWS, b"a".to_vec()).await.unwrap().unwrap().value, [5]);
     assert_eq!(late.position(ROWS).await.unwrap(), position(5));
 }
@@ -131,7 +133,7 @@ async fn rows_and_snapshots_sealed_by_another_process_open_here() {
     let (database, tier) = begun().await;
     let other = tier_on(&database).await;
     let snapshot = Snapshot { seq: Seq(1), offset: Offset(1), bytes: vec![7] };
-    other.commit(ROWS, vec![put(b"a", 1, vec![1])], position(1)).await.unwrap();
+    other.commit(ROWS, vec![put(b"a", 1, vec![1])], Lsn(0), position(1)).await.unwrap();
     other.save(SERVICE, entity(2), snapshot.clone()).await.unwrap();
     assert_eq!(tier.get(ROWS, b"a".to_vec()).await.unwrap().unwrap().value, [1]);
     assert_eq!(tier.load(SERVICE, entity(2)).await.unwrap(), Some(snapshot));
@@ -148,7 +150,7 @@ async fn a_row_that_was_changed_or_given_to_another_home_or_key_is_of_another_sh
     ];
     for change in changes {
         let (database, tier) = begun().await;
-        tier.commit(ROWS, vec![put(b"a", 1, vec![1])], position(1)).await.unwrap();
+        tier.commit(ROWS, vec![put(b"a", 1, vec![1])], Lsn(0), position(1)).await.unwrap();
         tier.keyring.seal(&home(2), b"", b"").await.unwrap();
 
         alter(&database, &format!("update model_row {change}")).await;
@@ -165,7 +167,7 @@ async fn a_row_that_was_changed_or_given_to_another_home_or_key_is_of_another_sh
 async fn a_row_of_a_home_without_a_key_is_an_error_and_a_snapshot_of_one_is_none() {
     let (database, tier) = begun().await;
     let snapshot = Snapshot { seq: Seq(1), offset: Offset(1), bytes: vec![7] };
-    tier.commit(ROWS, vec![put(b"a", 1, vec![1])], position(1)).await.unwrap();
+    tier.commit(ROWS, vec![put(b"a", 1, vec![1])], Lsn(0), position(1)).await.unwrap();
     tier.save(SERVICE, entity(1), snapshot).await.unwrap();
     alter(&database, "delete from key where subject like 'tenant/%'").await;
 
@@ -200,7 +202,7 @@ async fn of_snapshots_saved_at_once_the_newest_is_kept() {
 #[tokio::test]
 async fn sql_tells_whose_a_row_is_and_not_what_it_says() {
     let (database, tier) = begun().await;
-    tier.commit(ROWS, vec![put(b"a", 0xab, b"Ada Lovelace".to_vec())], position(1)).await.unwrap();
+    tier.commit(ROWS, vec![put(b"a", 0xab, b"Ada Lovelace".to_vec())], Lsn(0), position(1)).await.unwrap();
     let whose = "select home_kind || ' ' || home_id || ' ' || projection || ' ' || off
         from model_row join model_offset using (projection)";
     assert_eq!(ask(&database, whose).await, "1 00000000-0000-0000-0000-0000000000ab directory 1");
