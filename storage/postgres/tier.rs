@@ -36,6 +36,7 @@ const PUT_ROWS: &str = "
     set home_kind = excluded.home_kind, home_id = excluded.home_id, value = excluded.value";
 /// Apart from the statement above, in its transaction: CockroachDB changes a table once in a statement.
 const DELETE_ROWS: &str = "delete from model_row where projection = $1 and key = any($2::bytea[])";
+/// Changes fewer rows than it names when another reader has taken in more.
 const MOVE_OFFSETS: &str = "
     insert into model_offset (projection, service, number, off)
     select $1::text, service, number, off
@@ -43,7 +44,7 @@ const MOVE_OFFSETS: &str = "
     order by service, number
     on conflict (projection, service, number) do update set off = excluded.off
     where model_offset.off <= excluded.off";
-/// Changes nothing when the position is not where the reader left it.
+/// Changes nothing when the position is not where the reader left it, or was cleared since.
 const MOVE_POSITION: &str = "
     insert into model_position (projection, lsn)
     select $1::text, $2::bigint where $3::bigint = 0 or exists (select from model_position where projection = $1)

@@ -96,9 +96,9 @@ pub(crate) async fn read(
         reading.progress.set_error(&*error);
         if let Err(error) = reading.checkpoint().await {
             tracing::warn!(reader = %reading.host.name(), error = &*error, "failed to checkpoint");
+            // Another process may have moved it: it is to be asked for again.
+            reading.hint = None;
         }
-        // Another process may have moved it meanwhile.
-        reading.hint = None;
         reading.runtime.clock.sleep(pause).await;
     }
 }

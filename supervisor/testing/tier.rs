@@ -69,13 +69,18 @@ impl ReadModel for MemoryTier {
         &self,
         projection: Name,
         changes: Vec<RowChange>,
-        _: Lsn,
+        from: Lsn,
         moved: Position,
     ) -> BoxFuture<'_, Result<(), TierError>> {
         self.on("commit rows", |tier| {
             if tier.failing > 0 {
                 tier.failing -= 1;
                 return Err(failed("commit rows"));
+            }
+            // As an engine does that several nodes share.
+            if tier.positions.get(&projection).map_or(Lsn(0), |position| position.lsn) != from {
+                let source = "another reader has taken in more".into();
+                return Err(TierError { operation: "commit rows", source });
             }
             for change in changes {
                 match change {

@@ -126,6 +126,11 @@ async fn a_reader_that_another_has_overtaken_changes_nothing() {
     }
     assert_eq!(late.get(ROWS, b"a".to_vec()).await.unwrap().unwrap().value, [5]);
     assert_eq!(late.position(ROWS).await.unwrap(), position(5));
+
+    late.clear(ROWS).await.unwrap();
+    let row = vec![put(b"a", 1, vec![6])];
+    assert!(tier.commit(ROWS, row, Lsn(5), position(6)).await.is_err(), "the other has begun again");
+    assert_eq!(tier.position(ROWS).await.unwrap(), Position::default());
 }
 
 #[tokio::test]
