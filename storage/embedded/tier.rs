@@ -31,6 +31,7 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, ready};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::{
     EntityRef, Home, Lsn, Name, Offset, ReadModel, Seq, ShardId, Snapshots,
@@ -314,9 +315,24 @@ fn config(directory: &Path, cache_bytes: u64) -> sled::Config {
     sled::Config::new().path(directory).cache_capacity(cache_bytes).flush_every_ms(None)
 }
 
+/// sled takes a lock that is held for damage. It may be for a moment after the folder was closed: a process that was
+/// just started has it, too, until it runs its own program. Nobody holds it for longer, since the journal's lock is
+/// taken first.
+fn wait_until_closed(directory: &Path) -> io::Result<()> {
+    let file = match std::fs::File::open(directory.join("db")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    flock(&file, FlockOperation::LockExclusive)?;
+    // Said, not left to the closing, which whoever is started now would hold up.
+    Ok(flock(&file, FlockOperation::Unlock)?)
+}
+
 /// Opens and reads what every reader begins with: the positions. Rows are met when they are asked for.
 fn open_caught(directory: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
     let open = || -> Result<sled::Db, sled::Error> {
+        wait_until_closed(directory)?;
         let db = config(directory, cache_bytes).open()?;
         for space in [b"w", b"p", b"o"] {
             for entry in db.scan_prefix(space) {

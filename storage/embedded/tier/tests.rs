@@ -1,5 +1,7 @@
 //! The tier over files that are damaged, and ahead of its journal.
 
+use std::os::unix::fs::MetadataExt;
+
 use futures_util::FutureExt;
 
 use super::*;
@@ -50,6 +52,31 @@ fn a_tier_ahead_of_the_journal_is_refused_by_name() {
     let refused = place.open(7).unwrap_err().to_string();
 
     assert_eq!(refused, "the read models have seen record 8, but the journal ends at 7: it lost something");
+}
+
+/// As a process does that was started a moment ago and has not run its own program yet.
+#[test]
+fn a_tier_that_somebody_still_holds_is_waited_for_and_not_set_aside() {
+    let place = Place::new();
+    commit(&place.open(9).unwrap().0, 1, 8);
+    let held = std::fs::File::open(place.directory.path().join("tier/db")).unwrap();
+    flock(&held, FlockOperation::LockExclusive).unwrap();
+    let waiter = format!(":{} ", std::fs::metadata(place.directory.path().join("tier/db")).unwrap().ino());
+
+    let (left, why) = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| place.open(9).unwrap());
+        let is_waiting = |line: &str| line.contains("-> FLOCK") && line.contains(&waiter);
+        while !opening.is_finished()
+            && !std::fs::read_to_string("/proc/locks").unwrap().lines().any(is_waiting)
+        {
+            std::thread::yield_now();
+        }
+        drop(held);
+        opening.join().unwrap()
+    });
+
+    assert_eq!(why, None);
+    assert_eq!(position(&left).lsn, Lsn(8));
 }
 
 /// A process may end before whoever holds the tier lets go of it.
