@@ -42,7 +42,7 @@ pub use clock::{Clock, Stopwatch, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
 pub use prognet_storage::{
-    EntityRef, Home, HomeKind, Name, ShardId, chain::Head, codec::Upcaster, journal::Stored,
+    EntityRef, Epoch, Home, HomeKind, Name, Offset, ShardId, chain::Head, codec::Upcaster, journal::Stored,
     snapshots::TierError,
 };
 pub use projection::{Projection, Recorded, Rows, Unreadable};

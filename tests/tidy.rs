@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Who may use whom; no other arrow exists.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     (
         "Cargo.toml",
         &[
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("config/Cargo.toml", &[]),
     ("http/Cargo.toml", &["prognet-actors", "prognet-sdk", "prognet-supervisor"]),
     ("actors/Cargo.toml", &["prognet-supervisor"]),
+    ("cluster/Cargo.toml", &["prognet-supervisor"]),
     ("supervisor/Cargo.toml", &["prognet-storage"]),
     ("storage/Cargo.toml", &[]),
     ("sdk/rust/Cargo.toml", &[]),
