@@ -14,9 +14,11 @@ use crate::{
 };
 
 const BODY_BYTES: usize = 200;
-const SERVICE: Name = Name::new("bench");
+/// The service of their shards.
+pub const SERVICE: Name = Name::new("bench");
 const KIND: Name = Name::new("appender");
-const SHARDS: u16 = 256;
+/// How many of them there are.
+pub const SHARDS: u16 = 256;
 
 /// An appender: one entity and how far its history goes.
 #[derive(Debug)]

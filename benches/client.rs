@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The largest answer it takes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Numbers requests over all windows, so that no two ask for the same change.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -164,18 +164,19 @@ fn chunks(mut rest: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
     Ok(None)
 }
 
-/// Load from a number of connections for a window; `servers` are the processes whose CPU it costs.
+/// Load from a number of connections for a window, spread over the doors there are; `servers` are the processes whose
+/// CPU it costs.
 ///
 /// # Errors
 /// When a connection fails or an answer is no 2xx.
 pub fn drive(
-    address: SocketAddr,
+    doors: &[SocketAddr],
     connections: usize,
     window: Duration,
     servers: &[u32],
     make: &(impl Fn(u64) -> Request + Sync),
 ) -> anyhow::Result<Sample> {
-    work(address, connections, window, servers, &async |connection: &mut Connection, number| {
+    work(doors, connections, window, servers, &async |connection: &mut Connection, number| {
         connection.ask(&make(number)).await?.taken().map(|_| ())
     })
 }
@@ -185,7 +186,7 @@ pub fn drive(
 /// # Errors
 /// As the operation's.
 pub fn work(
-    address: SocketAddr,
+    doors: &[SocketAddr],
     connections: usize,
     window: Duration,
     servers: &[u32],
@@ -194,8 +195,8 @@ pub fn work(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut open = Vec::with_capacity(connections);
-        for _ in 0..connections {
-            open.push(Connection::open(address).await?);
+        for door in doors.iter().cycle().take(connections) {
+            open.push(Connection::open(*door).await?);
         }
         let (before, watch) = (machine::cpu_of(servers), Stopwatch::start());
         let loops = open.iter_mut().map(|connection| async move {

@@ -57,7 +57,7 @@ fn read_ours(node: &Node, token: &str, tenants: &[String], effort: Effort) -> an
         let path = format!("/v1/tenants/{}", pick(number, tenants).1);
         client::request("GET", &path, token, "", "")
     };
-    client::drive(node.address, CONNECTIONS, effort.window, &[node.pid()], &make)
+    client::drive(&[node.address], CONNECTIONS, effort.window, &[node.pid()], &make)
 }
 
 fn read_rival(
@@ -71,5 +71,5 @@ fn read_rival(
         client::request("GET", &path, TOKEN, "", "")
     };
     let servers = [service.pid(), database.pid()?];
-    client::drive(service.address, CONNECTIONS, effort.window, &servers, &make)
+    client::drive(&[service.address], CONNECTIONS, effort.window, &servers, &make)
 }

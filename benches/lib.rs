@@ -5,6 +5,8 @@ pub mod client;
 pub mod figures;
 pub mod machine;
 pub mod node;
+pub mod nodes;
 pub mod pairs;
 pub mod postgres;
+pub mod shared;
 pub mod world;

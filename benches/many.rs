@@ -157,7 +157,7 @@ impl Serving {
     /// A window whose rate is that of the slowest hundredth. It is a long one, since a login takes its time.
     fn tail(&self, effort: Effort, make: &(impl Fn(u64) -> Request + Sync)) -> anyhow::Result<Sample> {
         let pid = self.node.pid();
-        let sample = client::drive(self.node.address, CONNECTIONS, effort.window * 2, &[pid], make)?;
+        let sample = client::drive(&[self.node.address], CONNECTIONS, effort.window * 2, &[pid], make)?;
         let (_, tail) = sample.latency_us.context("nothing was asked")?;
         Ok(Sample { rate: 1e6 / tail, ..sample })
     }

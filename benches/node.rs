@@ -19,6 +19,9 @@ const EMAIL: &str = "ada@example.org";
 /// Everybody's password.
 pub const PASSWORD: &str = "correct horse battery";
 
+/// What seals the data keys of nodes that share a database.
+const MASTER_KEY: &str = "6f1d3c0c2b9e4f7f9a55f3f0c1f7f2c46f1d3c0c2b9e4f7f9a55f3f0c1f7f2c4";
+
 /// What every node here is told: tokens name their issuer, and a node that comes back on another port must
 /// still know its own. All load comes from one network, which is not held up for it.
 const TOLD: [(&str, &str); 5] = [
@@ -28,6 +31,12 @@ const TOLD: [(&str, &str); 5] = [
     ("PROGNET_LIMITS_SIGN_UP", "0"),
     ("PROGNET_LIMITS_LINK", "0"),
 ];
+
+/// Settings of a node that stores in a database.
+#[must_use]
+pub const fn stored_in(url: &str) -> [(&'static str, &str); 2] {
+    [("PROGNET_STORAGE_URL", url), ("PROGNET_STORAGE_MASTER_KEY", MASTER_KEY)]
+}
 
 /// Builds the binary as this bench was built (released, unless somebody only tries whether it runs), and says
 /// where it is.
@@ -100,6 +109,14 @@ impl Node {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Whether its process has ended.
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.process.try_wait()?.is_some())
     }
 
     /// kill -9.

@@ -77,7 +77,7 @@ impl Bench {
         operation: &impl AsyncFn(&mut Connection, u64) -> anyhow::Result<()>,
     ) -> anyhow::Result<Sample> {
         let Self { node, effort, .. } = self;
-        client::work(node.address, connections, effort.window, &[node.pid()], operation)
+        client::work(&[node.address], connections, effort.window, &[node.pid()], operation)
     }
 
     /// The first people, by the way everybody comes in; each signs in once more.

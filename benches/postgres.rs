@@ -97,6 +97,15 @@ impl Postgres {
         format!("host={} user=postgres dbname=postgres", self.directory.display())
     }
 
+    /// Makes another database in it; what a client connects to that one with.
+    ///
+    /// # Errors
+    /// When it is there already.
+    pub fn create(&self, name: &str) -> anyhow::Result<String> {
+        self.sql(&format!("create database {name} encoding 'UTF8' locale 'C' template template0"))?;
+        Ok(format!("host={} user=postgres dbname={name}", self.directory.display()))
+    }
+
     /// Runs SQL.
     ///
     /// # Errors

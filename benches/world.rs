@@ -37,6 +37,7 @@ pub async fn start(
         keyring,
         clock,
         limits,
+        placement: None,
     };
     Ok(Node::start(parts, services).await?)
 }

@@ -4,15 +4,19 @@
 //! Each writer has a database of its own here, so that none waits for the row which orders all appends of a store
 //! (`log`): what several would gain at most. Server, settings and appenders are the same on both sides.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc, time::Duration};
 
 use prognet_benches::{
-    appenders::Appenders,
+    appenders::{Appenders, SERVICE, SHARDS},
     machine,
     pairs::{Effort, Sample, Unit, alternate, print_head},
     postgres::Postgres,
 };
-use prognet_storage::postgres::{PostgresJournal, Settings, Store};
+use prognet_storage::{
+    Name,
+    leases::{Build, Leases, NodeId, Profile, Status, Wire},
+    postgres::{PostgresJournal, PostgresLeases, Settings, Store},
+};
 
 fn main() -> anyhow::Result<()> {
     let effort = Effort::asked();
@@ -36,6 +40,27 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes a journal the owner of all shards, as a node that is alone becomes.
+async fn own(store: &Store, journal: &PostgresJournal) -> anyhow::Result<()> {
+    let leases = PostgresLeases::open(store, Duration::from_secs(3_600)).await?;
+    let meta = leases.found(SHARDS, &[SERVICE]).await?;
+    let profile = Profile {
+        address: String::new(),
+        directory: 0,
+        roles: BTreeSet::from([SERVICE]),
+        weight: 1,
+        build: Build { major: 0, minor: 0, patch: 0 },
+        wire: Wire { min: 1, max: 1 },
+    };
+    let joined = leases.join(meta.view, NodeId(Name::new("bench")), &profile).await?;
+    let me = joined.ok_or_else(|| anyhow::anyhow!("somebody else joined"))?;
+    leases.change_status(me, Status::Joining, Status::Up).await?;
+    let free = leases.read(0).await?.shards.into_iter().map(|row| (row.shard, row.epoch));
+    let owned = leases.claim(me, &free.collect::<Vec<_>>()).await?;
+    journal.grant(owned.into_iter().map(|row| (row.shard, row.epoch)).collect()).await?;
+    Ok(())
+}
+
 /// Journals with appenders of their own.
 struct Writers(Vec<Appenders<PostgresJournal>>);
 
@@ -49,6 +74,7 @@ impl Writers {
             let url = server.url().replace("dbname=postgres", &format!("dbname={database}"));
             let store = Store::open(&Settings { url, roots: None, pool_max: 1 }).await?;
             let journal = Arc::new(PostgresJournal::open(&store).await?);
+            own(&store, &journal).await?;
             let ids: Range<_> = writer * appenders / writers..(writer + 1) * appenders / writers;
             opened.push(Appenders::claim(journal, ids).await?);
         }

@@ -15,7 +15,7 @@ use prognet_supervisor::{Name, ShardId};
 use crate::{
     Epoch,
     limits::Limits,
-    tables::{NodeId, Profile},
+    tables::{Move, NodeId, Profile},
 };
 
 /// A node that has shards or may have some.
@@ -48,17 +48,6 @@ pub struct Placed {
     pub target: Option<NodeId>,
     /// What it costs its owner, in any unit that is the same for all shards; at least 1.
     pub load: u64,
-}
-
-/// A proposal: the row's new target, if it is still owned under this epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Move {
-    /// The shard.
-    pub shard: ShardId,
-    /// Its epoch.
-    pub epoch: Epoch,
-    /// Its new target; none takes an old one back.
-    pub to: Option<NodeId>,
 }
 
 /// What may move now.

@@ -1,7 +1,7 @@
 //! How a shard moves from an owner that lives to another node, and what the routers do meanwhile.
 //!
 //! ```text
-//! row            old owner (Departure)            new owner (Arrival)            routers (Hold)
+//! row            old owner (Departure)            new owner (Arrival)            routers (cluster.rs)
 //! target = B     waits ◀────────Prepared───────── prepares: loads what is hot    send to A
 //! releasing      stops, finishes what has begun                                  A hands back, they hold
 //! free           forgets the shard ────Freed────▶ claims: epoch + 1              hold
@@ -13,15 +13,11 @@
 //! [`Limits::reserve`]. Dies the old owner, the shard is an orphan like any other; dies the new one, the old
 //! owner keeps it if it has not stopped yet, and otherwise frees it for the other heirs.
 
-mod hold;
-
 use crate::{
     BootTime, Epoch,
     limits::Limits,
     tables::{NodeId, ShardRow},
 };
-
-pub use hold::Hold;
 
 /// The old owner's side of a move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +91,11 @@ impl Departure {
     /// Whether the shard still takes commands.
     pub(crate) const fn is_serving(&self) -> bool {
         matches!(self.step, Step::Waiting { .. })
+    }
+
+    /// Whether what was begun may still be answered: nobody else can own the shard yet.
+    pub(crate) const fn may_answer(&self) -> bool {
+        matches!(self.step, Step::Waiting { .. } | Step::Flushing { .. })
     }
 
     /// The next step, if its time has come.

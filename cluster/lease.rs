@@ -8,6 +8,7 @@ pub struct Lease {
     asked_at: Option<BootTime>,
     holds_until: BootTime,
     healthy_since: Option<BootTime>,
+    is_given_up: bool,
 }
 
 impl Lease {
@@ -19,7 +20,15 @@ impl Lease {
             self.healthy_since = Some(now);
         }
         self.asked_at = Some(asked_at);
-        self.holds_until = self.holds_until.max(asked_at.after(limits.trust));
+        if !self.is_given_up {
+            self.holds_until = self.holds_until.max(asked_at.after(limits.trust));
+        }
+    }
+
+    /// It holds no longer, whatever the store says: this node is about to call itself down.
+    pub(crate) fn give_up(&mut self) {
+        self.is_given_up = true;
+        self.holds_until = BootTime::default();
     }
 
     /// The store did not answer.

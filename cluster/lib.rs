@@ -15,21 +15,32 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod allocation;
+mod carrier;
 mod clocks;
-pub mod handoff;
+mod cluster;
+mod driver;
+mod handoff;
+mod host;
 mod lease;
 mod limits;
+pub mod link;
+mod map;
 mod member;
 pub mod membership;
 mod ownership;
 #[cfg(test)]
 mod simulation;
+mod step;
 pub mod tables;
 mod view;
 
-pub use clocks::{BootTime, StoreTime};
+pub use clocks::{BootTime, boot_time};
+pub use cluster::Cluster;
+pub use driver::Ended;
+pub use host::Host;
 pub use lease::Lease;
 pub use limits::Limits;
-pub use member::{Input, Member, Message, Output};
-use prognet_supervisor::{Epoch, Offset};
+pub use member::Member;
+use prognet_supervisor::{Epoch, Offset, leases::StoreTime};
+pub use step::{Input, Message, Output};
 pub use view::View;

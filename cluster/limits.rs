@@ -54,7 +54,7 @@ impl Default for Limits {
             reopen: Duration::from_secs(5),
             quiet: Duration::from_secs(60),
             retention: Duration::from_secs(60 * 60),
-            claim_batch: 64,
+            claim_batch: 256,
             moves_per_node: 2,
             drains_per_node: 8,
             moving_percent: 10,

@@ -9,164 +9,16 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use prognet_supervisor::ShardId;
 
 use crate::{
-    BootTime, Epoch, Offset, StoreTime,
+    BootTime, Epoch, StoreTime,
     allocation::{self, Host, Pace, Placed},
     lease::Lease,
     limits::Limits,
-    membership::{self, Candidate, Membership, Proof, Refusal},
+    membership::{self, Candidate, Membership},
     ownership::{Ownership, Scene},
-    tables::{Answer, Incarnation, Lost, NodeId, NodeRow, ShardRow, Statement, Status},
+    step::{Input, Message, Output},
+    tables::{Answer, Incarnation, Lost, NodeRow, ShardRow, Statement, Status},
     view::View,
 };
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Time passed.
-    Tick,
-    /// A statement was answered, or will never be.
-    Answered(Answer),
-    /// A link to a peer works both ways.
-    PeerReached(NodeId),
-    /// It does no longer.
-    PeerLost(NodeId),
-    /// A process is gone for certain.
-    PeerGone {
-        /// Whose process.
-        of: Incarnation,
-        /// How that is known.
-        proof: Proof,
-    },
-    /// A peer said something. It may be late, doubled or never come.
-    Heard(Message),
-    /// What [`Output::Prepare`] asked for is done.
-    Prepared {
-        /// The shard.
-        shard: ShardId,
-        /// The old owner's epoch.
-        epoch: Epoch,
-    },
-    /// What [`Output::Open`] asked for is done.
-    Opened {
-        /// The shard.
-        shard: ShardId,
-        /// This node's epoch.
-        epoch: Epoch,
-    },
-    /// It could not be done.
-    OpenFailed {
-        /// The shard.
-        shard: ShardId,
-        /// This node's epoch.
-        epoch: Epoch,
-    },
-    /// After [`Output::Stop`]: everything that had begun is answered.
-    Flushed {
-        /// The shard.
-        shard: ShardId,
-        /// This node's epoch.
-        epoch: Epoch,
-    },
-    /// An append was refused.
-    Fenced {
-        /// The shard.
-        shard: ShardId,
-        /// The epoch of the append.
-        epoch: Epoch,
-    },
-    /// This node is to drain and leave.
-    LeaveAsked,
-}
-
-/// What to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Run it in the store.
-    Run(Statement),
-    /// The lease is over: answer no reads and start no appends, until [`Output::Resume`].
-    Fence,
-    /// The lease holds.
-    Resume,
-    /// Load what is hot in a shard that is about to come, without serving it.
-    Prepare {
-        /// The shard.
-        shard: ShardId,
-        /// The old owner's epoch.
-        epoch: Epoch,
-    },
-    /// Forget what was prepared: the shard does not come.
-    Forget {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// Serve a shard.
-    Open {
-        /// The shard.
-        shard: ShardId,
-        /// The epoch to append under.
-        epoch: Epoch,
-        /// Its last offset; none if that is to be read.
-        tail: Option<Offset>,
-    },
-    /// Begin nothing new in a shard, hand back what waits, finish the rest.
-    Stop {
-        /// The shard.
-        shard: ShardId,
-        /// This node's epoch.
-        epoch: Epoch,
-    },
-    /// Drop a shard with all that is in it: it is not this node's any more.
-    Close {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// Say something to a peer.
-    Tell {
-        /// Whom.
-        to: NodeId,
-        /// What.
-        message: Message,
-    },
-    /// Say something to all peers.
-    Announce(Message),
-    /// This node may not join; nothing follows.
-    Refused(Refusal),
-    /// This node has left; nothing follows.
-    Left,
-}
-
-/// What nodes say to each other. It hastens what reading the tables would bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Message {
-    /// The map has changed.
-    Changed {
-        /// Its number.
-        map: u64,
-    },
-    /// The new owner of a shard is prepared.
-    Prepared {
-        /// The shard.
-        shard: ShardId,
-        /// The old owner's epoch.
-        epoch: Epoch,
-    },
-    /// The old owner has let go of a shard.
-    Freed {
-        /// The shard.
-        shard: ShardId,
-        /// The old owner's epoch.
-        epoch: Epoch,
-    },
-    /// The new owner serves a shard.
-    Opened {
-        /// The shard.
-        shard: ShardId,
-        /// The new epoch.
-        epoch: Epoch,
-        /// The new owner.
-        owner: Incarnation,
-    },
-}
 
 /// How long nothing but the heartbeat is asked of a store that did not answer.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -215,6 +67,12 @@ impl Member {
         }
     }
 
+    /// Whether it is one of the cluster: no longer joining.
+    #[must_use]
+    pub const fn is_seated(&self) -> bool {
+        self.membership.is_seated()
+    }
+
     /// This node's incarnation, once it has joined.
     #[must_use]
     pub fn incarnation(&self) -> Option<Incarnation> {
@@ -239,14 +97,35 @@ impl Member {
         self.membership.lease.holds(now) && self.ownership.is_open(shard, epoch)
     }
 
+    /// Whether a shard is open here under this epoch and takes commands, if the lease holds.
+    #[must_use]
+    pub fn is_open(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.ownership.is_open(shard, epoch)
+    }
+
+    /// Whether what was begun here under this epoch may be answered, if the lease holds.
+    #[must_use]
+    pub fn may_answer(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.ownership.may_answer(shard, epoch)
+    }
+
     /// Takes in what happened; says what to do, in this order.
     pub fn step(&mut self, now: BootTime, input: Input) -> Vec<Output> {
+        self.steps(now, [input])
+    }
+
+    /// The same for several things at once, e.g. that a hundred shards are open.
+    pub fn steps(&mut self, now: BootTime, inputs: impl IntoIterator<Item = Input>) -> Vec<Output> {
         let mut out = Vec::new();
-        if self.membership.is_over() {
-            return out;
+        for input in inputs {
+            if self.membership.is_over() {
+                return out;
+            }
+            self.take_in(now, input, &mut out);
         }
-        self.take_in(now, input, &mut out);
-        self.settle(now, &mut out);
+        if !self.membership.is_over() {
+            self.settle(now, &mut out);
+        }
         out
     }
 
@@ -256,6 +135,7 @@ impl Member {
             Input::Answered(answer) => self.answered(now, answer, out),
             Input::PeerReached(node) => self.membership.peer_reached(node),
             Input::PeerLost(node) => self.membership.peer_lost(node),
+            Input::PeerTurnedAway { node, why } => self.membership.peer_turned_away(node, why),
             Input::PeerGone { of, proof } => self.membership.peer_gone(of, proof, &self.view),
             Input::Heard(message) => self.heard(now, message),
             Input::Prepared { shard, epoch } => self.ownership.prepared(shard, epoch, now),

@@ -8,146 +8,24 @@
 //!
 //! One rule decides everything: whoever renews its lease in the store is here.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+mod candidate;
 
-use prognet_supervisor::Name;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     BootTime, StoreTime,
     lease::Lease,
     limits::Limits,
-    member::Output,
-    tables::{Incarnation, Lost, NodeId, NodeRow, Profile, Renewal, Statement, Status, Wire},
+    step::Output,
+    tables::{Incarnation, Lost, NodeId, NodeRow, Renewal, Statement, Status},
     view::View,
 };
 
-/// Who wants to join, as its settings say.
-#[derive(Debug, Clone)]
-pub struct Candidate {
-    /// Its name.
-    pub node: NodeId,
-    /// What it says of itself.
-    pub profile: Arc<Profile>,
-    /// The cluster it belongs to.
-    pub generation: u128,
-    /// The shards per service it is set to.
-    pub shards: u16,
-    /// Every service there is: somebody must host each.
-    pub services: BTreeSet<Name>,
-    /// `cluster.allow_partial`: it may be the only node without hosting every service.
-    pub allow_partial: bool,
-    /// Whether it holds the lock of its state directory.
-    pub holds_lock: bool,
-    /// `cluster.trust_refused`: on this network a refused connection proves that nothing listens there any more.
-    pub trust_refused: bool,
-}
-
-/// Why a node may not join. Each names the setting to look at.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The store holds another cluster, or one that was restored since.
-    #[error("the store holds cluster {theirs:032x}, but `cluster.id` is {ours:032x}")]
-    Generation {
-        /// The store's.
-        theirs: u128,
-        /// The setting.
-        ours: u128,
-    },
-    /// The data was created with another count of shards.
-    #[error("the data was created with {theirs} shards per service, but `cluster.shards` is {ours}")]
-    Shards {
-        /// The data's.
-        theirs: u16,
-        /// The setting.
-        ours: u16,
-    },
-    /// A node here speaks no version this build speaks.
-    #[error("node `{node}` speaks wire versions {}-{}, this build {}-{}", theirs.min, theirs.max, ours.min, ours.max)]
-    Wire {
-        /// Which node.
-        node: NodeId,
-        /// What it speaks.
-        theirs: Wire,
-        /// What this build speaks.
-        ours: Wire,
-    },
-    /// Another process renews a lease under this name.
-    #[error("another node named `{node}` runs at {address}: give one of them another `cluster.node`")]
-    NameTaken {
-        /// The name.
-        node: NodeId,
-        /// Where the other says it is.
-        address: String,
-    },
-    /// Nobody else is here, and this node does not host everything.
-    #[error(
-        "`cluster.roles` leaves out {services:?} and no other node is here; `cluster.allow_partial` allows it"
-    )]
-    RolesMissing {
-        /// What nobody would host.
-        services: Vec<Name>,
-    },
-    /// No peer could be reached both ways within [`Limits::join`].
-    #[error(
-        "none of the nodes {peers:?} can be reached: check `cluster.listen`, `cluster.address` and the network"
-    )]
-    Unreached {
-        /// Who is here.
-        peers: Vec<NodeId>,
-    },
-}
-
-/// How it is known that a process is gone, without waiting for its lease to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// Its address refused a connection: its listener is gone, which lives as long as the process.
-    Refused(SocketAddr),
-    /// This process holds the lock of the state directory that it ran on.
-    Lock,
-}
-
-/// What a candidate should do about what it read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Admission {
-    /// Insert its row.
-    Join,
-    /// Wait for an earlier incarnation of its name.
-    Blocked(NodeRow),
-}
-
-impl Candidate {
-    /// Whether a proof about a node is one here.
-    fn trusts(&self, proof: Proof, about: &NodeRow) -> bool {
-        match proof {
-            Proof::Refused(address) => self.trust_refused || address.ip().is_loopback(),
-            Proof::Lock => self.holds_lock && about.profile.directory == self.profile.directory,
-        }
-    }
-
-    fn admit(&self, view: &View) -> Result<Option<Admission>, Refusal> {
-        let Some(meta) = view.meta() else { return Ok(None) };
-        if meta.generation != self.generation {
-            return Err(Refusal::Generation { theirs: meta.generation, ours: self.generation });
-        }
-        if meta.shards != self.shards {
-            return Err(Refusal::Shards { theirs: meta.shards, ours: self.shards });
-        }
-        let stranger = view.live().find(|row| !row.profile.wire.overlaps(self.profile.wire));
-        if let Some(row) = stranger {
-            let (node, theirs) = (row.incarnation.node, row.profile.wire);
-            return Err(Refusal::Wire { node, theirs, ours: self.profile.wire });
-        }
-        let is_earlier = |row: &&NodeRow| row.incarnation.node == self.node && row.status != Status::Down;
-        if let Some(earlier) = view.nodes().iter().find(is_earlier) {
-            return Ok(Some(Admission::Blocked(earlier.clone())));
-        }
-        let missing: Vec<_> = self.services.difference(&self.profile.roles).copied().collect();
-        if !missing.is_empty() && !self.allow_partial && view.live().next().is_none() {
-            return Err(Refusal::RolesMissing { services: missing });
-        }
-        Ok(Some(Admission::Join))
-    }
-}
+use candidate::Admission;
+pub use candidate::{Candidate, Proof, Refusal};
 
 /// Where this node stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +62,10 @@ pub(crate) struct Membership {
     is_leaving: bool,
     /// Peers with a link that works both ways.
     reached: BTreeSet<NodeId>,
+    /// Peers that will not link to this node, and why.
+    turned_away: BTreeMap<NodeId, String>,
+    /// Why it may not stay, once its row says that it is down.
+    refusal: Option<Refusal>,
     /// Proven gone, not yet seen down.
     gone: BTreeSet<Incarnation>,
     /// Declarations under way.
@@ -201,6 +83,8 @@ impl Membership {
             change: Change::None,
             is_leaving: false,
             reached: BTreeSet::new(),
+            turned_away: BTreeMap::new(),
+            refusal: None,
             gone: BTreeSet::new(),
             declaring: BTreeSet::new(),
         }
@@ -212,6 +96,11 @@ impl Membership {
             Seat::Joining { me, .. } | Seat::Seated(me) => Some(me),
             Seat::Outside { .. } | Seat::Over => None,
         }
+    }
+
+    /// Whether it has proven that it can reach a peer, if there is one.
+    pub(crate) const fn is_seated(&self) -> bool {
+        matches!(self.seat, Seat::Seated(_))
     }
 
     pub(crate) fn is_outside(&self) -> bool {
@@ -228,6 +117,11 @@ impl Membership {
 
     pub(crate) fn peer_reached(&mut self, node: NodeId) {
         self.reached.insert(node);
+        self.turned_away.remove(&node);
+    }
+
+    pub(crate) fn peer_turned_away(&mut self, node: NodeId, why: String) {
+        self.turned_away.insert(node, why);
     }
 
     pub(crate) fn peer_lost(&mut self, node: NodeId) {
@@ -272,10 +166,15 @@ impl Membership {
         }
         match self.seat {
             Seat::Outside { .. } if self.is_leaving => self.end(out, Output::Left),
-            Seat::Joining { me, .. } if self.is_leaving => {
+            Seat::Joining { me, .. } if self.is_leaving || self.refusal.is_some() => {
                 self.change(me, Status::Joining, Status::Down, out);
             }
             Seat::Joining { me, since } => self.prove(me, since, now, view, limits, out),
+            // Somebody asked for it in the tables.
+            Seat::Seated(me) if view.status(me) == Some(Status::Draining) => {
+                self.is_leaving = true;
+                self.go(me, owns_nothing, view, out);
+            }
             Seat::Seated(me) if self.is_leaving => self.go(me, owns_nothing, view, out),
             Seat::Seated(me) if view.status(me) == Some(Status::Joining) => {
                 self.change(me, Status::Joining, Status::Up, out);
@@ -285,7 +184,8 @@ impl Membership {
     }
 
     /// A joining node is up once it reached a peer, or if there is none: what it will need when it matters is
-    /// tried before.
+    /// tried before. If all peers have turned it away it gives up early, but not before the lease of one that is
+    /// gone would be over: somebody else may be at its address by now.
     fn prove(
         &mut self,
         me: Incarnation,
@@ -300,19 +200,34 @@ impl Membership {
         if is_seen && (peers.is_empty() || peers.iter().any(|peer| self.reached.contains(peer))) {
             self.seat = Seat::Seated(me);
             self.change(me, Status::Joining, Status::Up, out);
-        } else if now.since(since) >= limits.join {
-            out.push(Output::Run(Statement::ChangeStatus {
-                of: me,
-                from: Status::Joining,
-                to: Status::Down,
-            }));
-            self.end(out, Output::Refused(Refusal::Unreached { peers }));
+            return;
         }
+        let strangers = peers.iter().filter_map(|peer| Some((*peer, self.turned_away.get(peer)?)));
+        let strangers: Vec<_> = strangers.map(|(peer, why)| (peer, why.clone())).collect();
+        let waited = now.since(since);
+        let is_hopeless = !peers.is_empty() && strangers.len() == peers.len();
+        let refusal = match strangers.into_iter().next() {
+            Some((node, why)) if is_hopeless && waited > limits.lease + 2 * limits.heartbeat => {
+                Refusal::TurnedAway { node, why }
+            }
+            Some((node, why)) if waited >= limits.join => Refusal::TurnedAway { node, why },
+            None if waited >= limits.join => Refusal::Unreached { peers },
+            Some(_) | None => return,
+        };
+        self.refusal = Some(refusal);
+        self.change(me, Status::Joining, Status::Down, out);
     }
 
     /// A leaving node drains, and goes once it owns nothing.
+    /// If nobody else is here it goes at once: what it owns is anybody's then.
     fn go(&mut self, me: Incarnation, owns_nothing: bool, view: &View, out: &mut Vec<Output>) {
+        let is_alone = view.serving().all(|row| row.incarnation == me);
         match view.status(me) {
+            Some(from @ (Status::Up | Status::Draining)) if is_alone => {
+                // Whoever comes may own everything at once.
+                self.lease.give_up();
+                self.change(me, from, Status::Down, out);
+            }
             Some(Status::Draining) if owns_nothing => self.change(me, Status::Draining, Status::Down, out),
             Some(from @ (Status::Up | Status::Joining)) => self.change(me, from, Status::Draining, out),
             Some(Status::Draining | Status::Down) | None => {}
@@ -449,7 +364,9 @@ impl Membership {
 
     /// This incarnation is over; the next one joins like any other.
     fn evicted(&mut self, out: &mut Vec<Output>) {
-        if self.is_leaving {
+        if let Some(refusal) = self.refusal.take() {
+            self.end(out, Output::Refused(refusal));
+        } else if self.is_leaving {
             self.end(out, Output::Left);
         } else {
             self.lease = Lease::default();

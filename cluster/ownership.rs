@@ -23,7 +23,7 @@ use crate::{
     allocation::score,
     handoff::{Act, Arrival, Departure},
     limits::Limits,
-    member::{Message, Output},
+    step::{Message, Output},
     tables::{Incarnation, Lost, NodeId, ShardRow, ShardState, Statement, Status},
     view::View,
 };
@@ -78,6 +78,18 @@ impl Ownership {
                 && match held.step {
                     Step::Open => true,
                     Step::Leaving(departure) => departure.is_serving(),
+                    Step::Opening => false,
+                }
+        })
+    }
+
+    /// Whether what was begun here under this epoch may be answered, if the lease holds.
+    pub(crate) fn may_answer(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.held.get(&shard).is_some_and(|held| {
+            held.epoch == epoch
+                && match held.step {
+                    Step::Open => true,
+                    Step::Leaving(departure) => departure.may_answer(),
                     Step::Opening => false,
                 }
         })
@@ -201,6 +213,9 @@ impl Ownership {
 
     /// Claims what has no owner, when it is this node's turn.
     fn claim(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
+        if self.is_claiming {
+            return;
+        }
         let orphans: Vec<_> = scene.view.shards().filter(|row| is_orphan(row, scene.view)).collect();
         let shards: BTreeSet<_> = orphans.iter().map(|row| row.shard).collect();
         self.noticed.retain(|shard, _| shards.contains(shard));
@@ -218,7 +233,7 @@ impl Ownership {
             }
         }
         due.truncate(scene.limits.claim_batch);
-        if !due.is_empty() && !self.is_claiming && scene.holds_lease && scene.may_ask {
+        if !due.is_empty() && scene.holds_lease && scene.may_ask {
             self.is_claiming = true;
             out.push(Output::Run(Statement::Claim { by: scene.me, shards: due }));
         }
@@ -316,7 +331,10 @@ fn departure(row: &ShardRow, scene: Scene<'_>) -> Option<Departure> {
     let mut hosts = scene.view.hosts(row.shard.service).map(|host| host.incarnation.node);
     match row.target.filter(|to| *to != scene.me.node) {
         Some(to) => hosts.any(|host| host == to).then(|| Departure::to(to, scene.now, scene.limits)),
-        None => (scene.is_leaving && hosts.next().is_none()).then(|| Departure::to_nobody(scene.now)),
+        None => {
+            let others = scene.view.serving().any(|row| row.incarnation != scene.me);
+            (scene.is_leaving && others && hosts.next().is_none()).then(|| Departure::to_nobody(scene.now))
+        }
     }
 }
 

@@ -95,8 +95,43 @@ settings! {
         /// PEM certificates under which the database's server must prove its host name. None means that nobody asks
         /// who answers.
         url_ca_file: Option<PathBuf> = "";
-        /// Connections to the database at most, for reads and rows; the journal has one more.
+        /// Connections to the database at most, for reads and rows; the journal has two more, and the lease two.
         connections_max: usize = "16";
+    }
+    /// Many nodes, which share the database of `storage.url`. A node with a data directory of its own uses none of this.
+    cluster: Cluster {
+        /// This node's name among them: at most 24 letters, digits, `-` and `_`. None means the host's name.
+        node: Option<String> = "";
+        /// Where other nodes reach this one. None means that it takes no connections of others: it is alone, or dials
+        /// them. Anything but loopback needs the three files below.
+        listen: Option<SocketAddr> = "";
+        /// The address that others dial, if it is another than `listen`: behind a proxy. Needed when that is `0.0.0.0`.
+        address: Option<String> = "";
+        /// Addresses of other nodes, such as `10.0.0.2:7101, 10.0.0.3:7101`, tried before this node joins: one that
+        /// answers and does not belong to it keeps it from starting. Those that do not answer are told and passed over,
+        /// since who is here is in the database. None means that none is tried.
+        seeds: Option<String> = "";
+        /// What all nodes know and nobody else does: without it nobody is linked. Best given by its environment
+        /// variable.
+        secret: Option<Hidden> = "";
+        /// PEM certificates of the cluster's own authority: every node proves its name under one of them.
+        ca_file: Option<PathBuf> = "";
+        /// This node's PEM certificate, whose DNS name is its name here.
+        certificate_file: Option<PathBuf> = "";
+        /// The key of that certificate, in PEM.
+        key_file: Option<PathBuf> = "";
+        /// Whether a refused connection proves that a node is gone, so that its work is taken over at once and not after
+        /// its lease: so it is where addresses are never given to another host. Loopback is trusted in any case.
+        trust_refused: bool = "false";
+        /// Whether this node may be the only one although nobody then hosts some services.
+        allow_partial: bool = "false";
+        /// How long nothing moves but off a node that leaves, after a node came or went: the next one often follows.
+        rebalance_after: Duration = "1m";
+        /// Moves of shards that touch a node at a time, to even out what the nodes own.
+        moves_max: usize = "2";
+        /// What this node hosts, such as `auth, users`: services, and `gateway` for a node that hosts none. None means
+        /// all services. Every node answers requests, whatever it hosts.
+        roles: Option<String> = "";
     }
     /// The doors.
     http: Http {

@@ -64,6 +64,18 @@ impl Value for u32 {
     }
 }
 
+impl Value for bool {
+    const VALID: &'static str = "`true` or `false`";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl Value for u16 {
     const VALID: &'static str = "a port from 1 to 65535";
 

@@ -106,6 +106,8 @@ pub struct Settings {
     pub dev_inbox: Option<DevInbox>,
     /// How many tenants there may be, and how people come in.
     pub tenancy: TenancySettings,
+    /// Which restoring of its database the data goes on from, 0 for none: cursors of before it are worth nothing.
+    pub restored: u64,
 }
 
 /// What handlers share.
@@ -194,6 +196,33 @@ fn door(address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).map_err(|source| BindError::Listen { address, source })
 }
 
+/// How often a node asks for what its doors need, while other nodes are about to answer.
+const READY_TRIES: usize = 10;
+
+/// Knows the keys that sign and check tokens, and the token of the setup link, while there is no admin. Those who answer
+/// may be nodes that have just started, too.
+async fn ready(edge: &web::Data<Edge>) -> Result<Option<String>, Unavailable> {
+    let (node, auth) = (&edge.node, &edge.settings.auth);
+    let mut tries = 0;
+    loop {
+        let keys = edge.keys.look(node, auth.key_rotation, auth.access_lasts).await;
+        let token = match keys {
+            Ok(_) => setup::token(edge).await,
+            Err(why) => Err(why),
+        };
+        tries += 1;
+        match token {
+            Err(why @ (Unavailable::Moving | Unavailable::Deadline | Unavailable::OutcomeUnknown))
+                if tries < READY_TRIES =>
+            {
+                tracing::info!(%why, "the doors wait for other nodes");
+                node.clock().sleep(why.retry_after()).await;
+            }
+            token => return token,
+        }
+    }
+}
+
 /// Binds both doors and serves; needs a tokio runtime.
 ///
 /// # Errors
@@ -217,8 +246,7 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         traffic: traffic::Traffic::default(),
         sockets: AtomicUsize::new(0),
     });
-    edge.keys.look(node, settings.auth.key_rotation, settings.auth.access_lasts).await?;
-    let setup_link = setup::token(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
+    let setup_link = ready(&edge).await?.map(|token| format!("{}/setup?token={token}", edge.issuer));
     let (limit, untaken_max) = (settings.body_bytes_max, settings.untaken_max);
     let public = {
         let edge = edge.clone();

@@ -46,14 +46,14 @@ pub(crate) async fn page<P: Projection, T: Serialize + DeserializeOwned>(
 ) -> Result<(Vec<T>, Option<String>), Problem> {
     let limit = page_items(wanted.limit, edge)?;
     if let Some(token) = &wanted.consistency {
-        let written = cursor::read(&edge.node, "consistency", "consistency", token)?;
+        let written = cursor::read(edge, "consistency", "consistency", token)?;
         let written: Written = serde_json::from_slice(&written)
             .map_err(|_why| Problem::field("consistency", "a token of a write"))?;
         edge.node.caught_up::<P>(written, asking.deadline).await?;
     }
-    let after = wanted.after.as_deref().map(|after| cursor::read(&edge.node, list, "after", after));
+    let after = wanted.after.as_deref().map(|after| cursor::read(edge, list, "after", after));
     let rows = edge.node.rows::<P, T>(prefix, after.transpose()?.as_deref(), limit + 1).await?;
-    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(&edge.node, list, key));
+    let next = rows.get(limit).and(rows.get(limit - 1)).map(|(key, _)| cursor::write(edge, list, key));
     Ok((rows.into_iter().take(limit).map(|(_, row)| row).collect(), next))
 }
 
@@ -69,6 +69,6 @@ pub(crate) async fn seen<P: Projection>(written: Option<Written>, asking: &Askin
 /// Says with an answer which write a list must show to show it too.
 pub(crate) fn consistency(written: Option<Written>, edge: &Edge, response: &mut HttpResponseBuilder) {
     if let Some(written) = written.and_then(|written| serde_json::to_vec(&written).ok()) {
-        response.insert_header(("Prognet-Consistency", cursor::write(&edge.node, "consistency", &written)));
+        response.insert_header(("Prognet-Consistency", cursor::write(edge, "consistency", &written)));
     }
 }

@@ -241,7 +241,7 @@ fn list(topic: Topic) -> String {
 /// The position behind a cursor.
 pub(crate) fn place(edge: &Edge, topic: Topic, text: Option<&str>) -> Result<Option<Position>, Problem> {
     let Some(text) = text else { return Ok(None) };
-    let place = cursor::read(&edge.node, &list(topic), "after", text)?;
+    let place = cursor::read(edge, &list(topic), "after", text)?;
     let position = Position::from_bytes(&place);
     position.map(Some).ok_or_else(|| Problem::field("after", "a cursor of this topic"))
 }
@@ -256,7 +256,7 @@ pub(crate) async fn begin(edge: &Edge, topic: Topic, after: Option<&str>) -> Res
 
 /// The cursor of a position.
 pub(crate) fn cursor_at(edge: &Edge, topic: Topic, position: &Position) -> String {
-    cursor::write(&edge.node, &list(topic), &position.to_bytes())
+    cursor::write(edge, &list(topic), &position.to_bytes())
 }
 
 /// An event as clients see it.

@@ -15,7 +15,7 @@ use actix_web::{
 };
 use prognet_actors::{auth::session, tenancy::tenant, users::set_up, values::Invalid};
 use prognet_sdk::{FieldError, Problem as Wire};
-use prognet_supervisor::{Refused, Timestamp, Unavailable};
+use prognet_supervisor::{Name, Refused, Timestamp, Unavailable};
 
 use crate::{limits::Standing, request};
 
@@ -55,6 +55,7 @@ pages![
     "member/suspended",
     "member/unknown",
     "node/fault",
+    "node/no-host",
     "node/overloaded",
     "node/unavailable",
     "request/erased",
@@ -67,6 +68,7 @@ pages![
     "request/method",
     "request/not-found",
     "request/poison",
+    "request/restored",
     "request/too-large",
     "request/too-many",
     "request/too-slow",
@@ -127,6 +129,11 @@ impl Problem {
         }
     }
 
+    /// A place of before the data was restored.
+    pub(crate) fn restored() -> Self {
+        Self::new(StatusCode::GONE, "request/restored", "The data was restored since")
+    }
+
     fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.detail = detail.to_string().into();
         self
@@ -159,6 +166,16 @@ impl Problem {
             "request/key-reused",
             "The idempotency key was used with another request",
         )
+    }
+
+    /// No node of the cluster hosts a service.
+    fn no_host(service: Name) -> Self {
+        let why = Unavailable::NoHost { service };
+        let title = "No node hosts this part of the platform";
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "node/no-host", title)
+            .detail(format!("no node has the role `{service}`"));
+        problem.retry_after_s = u16::try_from(why.retry_after().as_secs()).ok();
+        problem
     }
 
     /// The caller sees it, and may not do this.
@@ -383,7 +400,10 @@ pub(crate) async fn no_route() -> Result<HttpResponse, Problem> {
 impl From<Unavailable> for Problem {
     fn from(why: Unavailable) -> Self {
         let status = match why {
-            Unavailable::Busy { limit: "entity" | "home" } => StatusCode::TOO_MANY_REQUESTS,
+            Unavailable::Busy { limit } if matches!(limit.as_str(), "entity" | "home") => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Unavailable::NoHost { service } => return Self::no_host(service),
             Unavailable::Busy { .. }
             | Unavailable::Deadline
             | Unavailable::StillRunning
@@ -391,8 +411,8 @@ impl From<Unavailable> for Problem {
             | Unavailable::OutcomeUnknown
             | Unavailable::Quarantined
             | Unavailable::Restarting
-            | Unavailable::NoHost
             | Unavailable::Behind
+            | Unavailable::Moving
             | Unavailable::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
         let mut problem = Self::new(status, "node/unavailable", "Try again").detail(&why);

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 mod audit;
+mod cluster;
 pub(crate) mod dev;
 pub(crate) mod events;
 pub(crate) mod invitations;
@@ -87,6 +88,9 @@ serve! {
     "/v1/live/sse" => { get live::sse }
     "/v1/dev/messages" => { get dev::messages }
     "/v1/system/keys/revoke" => { post keys::revoke }
+    "/v1/system/nodes" => { get cluster::nodes }
+    "/v1/system/nodes/{node}/drain" => { post cluster::drain }
+    "/v1/system/shards" => { get cluster::shards }
     "/v1/system/actors" => { get system::counts }
     "/v1/system/actors/{service}/{kind}/{home}/{id}" => { get system::actor }
     "/v1/system/actors/{service}/{kind}/{home}/{id}/release" => { post system::release }

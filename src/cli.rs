@@ -5,6 +5,7 @@ mod credentials;
 mod events;
 mod invitations;
 mod members;
+mod nodes;
 mod session;
 mod tenants;
 
@@ -57,6 +58,10 @@ pub(crate) enum Command {
     /// Follows what happens, or reads it back.
     #[command(subcommand)]
     Events(events::Command),
+    /// Shows the nodes of a cluster, and lets them leave: for platform admins.
+    Nodes(nodes::Nodes),
+    /// Shows which node owns which shards: for platform admins.
+    Shards(nodes::Shards),
 }
 
 /// The node that is asked if none is named.
@@ -129,6 +134,8 @@ async fn ask(command: Command) -> anyhow::Result<()> {
         Command::Invitations(command) => command.run().await,
         Command::Accounts(command) => command.run().await,
         Command::Events(command) => command.run().await,
+        Command::Nodes(nodes) => nodes.run().await,
+        Command::Shards(shards) => shards.run().await,
     }
 }
 

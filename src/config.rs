@@ -27,6 +27,11 @@ pub(crate) struct Given {
 }
 
 impl Given {
+    /// What a command takes that has doors and places of its own.
+    pub(crate) fn of(config: Option<PathBuf>, set: Vec<String>) -> Self {
+        Self { config, data: None, listen: None, management: None, set }
+    }
+
     /// The settings.
     pub(crate) fn load(self) -> Result<Settings, Error> {
         let mut sources = Sources::default()

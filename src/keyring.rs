@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use prognet_config::Storage;
-use prognet_storage::keyring::{Export, MasterKey};
+use prognet_storage::{
+    embedded::not_moved,
+    keyring::{Export, MasterKey},
+};
 use serde_json::json;
 
 use crate::{
@@ -74,8 +77,12 @@ async fn exported(settings: &Storage) -> anyhow::Result<Export> {
     let directory = settings.data.join("keyring");
     match store::database(settings).await? {
         Some(database) => Ok(Export::of_store(&database, MasterKey::known_in(&directory)?).await?),
-        None => Export::of(&directory)
-            .with_context(|| format!("failed to read the keyring in `{}`", directory.display())),
+        None => {
+            // Its keys are as old as the move, and would bring homes back that were erased since.
+            not_moved(&settings.data.join("journal"))?;
+            Export::of(&directory)
+                .with_context(|| format!("failed to read the keyring in `{}`", directory.display()))
+        }
     }
 }
 

@@ -3,14 +3,18 @@
 mod audit;
 mod backup;
 mod cli;
+mod cluster;
 mod config;
+mod data;
 mod journal;
 mod keyring;
 mod mail;
+mod migrate;
 mod report;
 mod serve;
 mod store;
 mod telemetry;
+mod versions;
 
 use std::{io::Write, process::ExitCode};
 
@@ -39,8 +43,12 @@ enum Command {
     Config(config::Command),
     Audit(audit::Audit),
     Backup(backup::Backup),
+    Cluster(versions::Cluster),
+    Data(data::Data),
     Journal(journal::Journal),
     Keyring(keyring::Keyring),
+    Migrate(migrate::Migrate),
+    Upgrade(versions::Upgrade),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -49,8 +57,15 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(given) => serve::run(given),
         Command::Client(command) => return cli::run(command),
+        Command::Migrate(migrate) => return migrate.run(),
+        Command::Upgrade(upgrade) => match upgrade.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Config(command) => config::run(command).map_err(Into::into).and_then(|text| say(&text)),
         Command::Audit(audit) => audit.run().and_then(|text| say(&text)),
+        Command::Cluster(cluster) => cluster.run().and_then(|text| say(&text)),
+        Command::Data(data) => data.run().and_then(|text| say(&text)),
         Command::Backup(backup) => backup.run().and_then(|text| say(&text)),
         Command::Journal(journal) => journal.run().and_then(|text| say(&text)),
         Command::Keyring(keyring) => keyring.run().and_then(|text| say(&text)),

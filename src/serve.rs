@@ -4,20 +4,25 @@ use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path, 
 
 use anyhow::Context;
 use prognet_actors::values::password::Rules;
+use prognet_cluster::Ended;
 use prognet_config::Settings;
 use prognet_http::{
     AuthSettings, Breached, HashCost, LimitSettings, Origins, Proxies, TenancySettings, ThrottleSettings,
 };
-use prognet_supervisor::{Clock, Limits, Node, Parts};
+use prognet_supervisor::{Clock, Limits, Node, Parts, Placement};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    cluster::{self, Member},
     config::Given,
     mail::{self, Mail},
     store::{self, Store},
     telemetry,
 };
+
+/// How long a node that stops waits for others to take its shards over; without a store nobody ever does.
+const LEAVE_MAX: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(given: Given) -> anyhow::Result<()> {
@@ -27,24 +32,42 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
     let mail = mail::open(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let Store { journal, snapshots, read_model, keyring } = store::open(&settings.storage).await?;
-        let written = Arc::clone(&journal);
+        let Store { journal, snapshots, read_model, keyring, shared } =
+            store::open(&settings.storage).await?;
         let (clock, limits) = (Clock::default(), limits(&settings));
-        let parts = Parts { journal, snapshots, read_model, keyring, clock, limits };
+        let member = match shared {
+            Some((database, journal)) => {
+                Some(Member::new(&settings, &database, journal, Arc::clone(&keyring), limits.shards).await?)
+            }
+            None => None,
+        };
+        let placement = member.as_ref().map(|member| Arc::clone(&member.cluster) as Arc<dyn Placement>);
+        let parts = Parts { journal, snapshots, read_model, keyring, clock, limits, placement };
         let node = Node::start(parts, prognet_actors::services_delivering(mail.delivery.clone()))
             .await
             .context("failed to start the node")?;
-        let serving = prognet_http::bind(&edge(&settings, &mail)?, &node).await?;
+        let restored = member.as_ref().map_or(0, |member| member.restored);
+        if let Some(member) = &member {
+            tokio::select! {
+                joined = member.join(&node) => joined?,
+                told = stop_signal() => return told,
+            }
+        }
+        let serving = prognet_http::bind(&edge(&settings, &mail, restored)?, &node).await?;
         mail.delivery.open(&site(&settings, &serving));
         keep_setup_link(&settings.storage.data, serving.setup_link.as_deref())?;
         tracing::info!("ready on http://{} (management http://{})", serving.listen, serving.management);
         announce(&serving);
         tokio::select! {
             told = stop_signal() => told?,
-            // Whatever it would answer from memory may be another node's to change by now.
-            why = store::lost(&*written), if settings.storage.url.is_some() => {
-                anyhow::bail!("the store is lost to this node: {why}");
+            ended = left(member.as_ref()) => match ended {
+                Ended::Left => {}
+                refused @ Ended::Refused(_) => return Err(cluster::why(refused)),
             }
+        }
+        // Alone it serves until the end: nobody else would.
+        if let Some(member) = member.as_ref().filter(|member| member.cluster.has_others()) {
+            leave(member).await?;
         }
         tracing::info!("stopping: finishing what was taken");
         if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
@@ -54,9 +77,33 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
             tracing::warn!("the grace is over with mails under way: they are sent again");
         }
         node.stop().await;
+        if let Some(member) = &member {
+            leave(member).await?;
+        }
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// Returns once this node is no member any more; never, if it never is one.
+async fn left(member: Option<&Member>) -> Ended {
+    match member {
+        Some(member) => member.cluster.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Gives the shards away and leaves; told to stop once more, it stops at once, which is as safe.
+async fn leave(member: &Member) -> anyhow::Result<()> {
+    tracing::info!("leaving the cluster");
+    tokio::select! {
+        () = member.cluster.leave() => Ok(()),
+        told = stop_signal() => told,
+        () = tokio::time::sleep(LEAVE_MAX) => {
+            tracing::warn!("stopping with shards that nobody took over: others take them when the lease is over");
+            Ok(())
+        }
+    }
 }
 
 /// Raises the soft limit of open files to the hard one: shells start processes with 1 024, and a connection
@@ -140,7 +187,7 @@ fn door_limits(settings: &Settings) -> LimitSettings {
     }
 }
 
-fn edge(settings: &Settings, mail: &Mail) -> anyhow::Result<prognet_http::Settings> {
+fn edge(settings: &Settings, mail: &Mail, restored: u64) -> anyhow::Result<prognet_http::Settings> {
     let http = &settings.http;
     Ok(prognet_http::Settings {
         listen: http.listen,
@@ -162,6 +209,7 @@ fn edge(settings: &Settings, mail: &Mail) -> anyhow::Result<prognet_http::Settin
             invitations_open_max: settings.tenancy.invitations_open_max,
             invitation_life: settings.tenancy.invitation_life,
         },
+        restored,
     })
 }
 

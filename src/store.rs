@@ -1,18 +1,14 @@
 //! Where a node keeps everything: in its data directory, or in a PostgreSQL database.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use prognet_config::Storage;
 use prognet_storage::{
     Journal, Lsn, ReadModel, Snapshots,
-    embedded::{EmbeddedJournal, SledTier},
-    journal::Health,
+    embedded::{EmbeddedJournal, SledTier, not_moved},
     keyring::{Keyring, MasterKey},
     postgres::{self, PostgresJournal, PostgresTier},
 };
-
-/// How often a node looks whether the store is still its own.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A node's storage, open.
 pub(crate) struct Store {
@@ -20,6 +16,8 @@ pub(crate) struct Store {
     pub(crate) snapshots: Arc<dyn Snapshots>,
     pub(crate) read_model: Arc<dyn ReadModel>,
     pub(crate) keyring: Arc<Keyring>,
+    /// What it shares with other nodes; none if it keeps everything itself.
+    pub(crate) shared: Option<(postgres::Store, Arc<PostgresJournal>)>,
 }
 
 /// Opens what the settings name.
@@ -32,42 +30,47 @@ pub(crate) async fn open(settings: &Storage) -> anyhow::Result<Store> {
 
 /// The database, if there is one.
 pub(crate) async fn database(settings: &Storage) -> anyhow::Result<Option<postgres::Store>> {
-    let Some(url) = &settings.url else { return Ok(None) };
-    let (url, roots, pool_max) =
-        (url.expose().to_owned(), settings.url_ca_file.clone(), settings.connections_max);
-    Ok(Some(postgres::Store::open(&postgres::Settings { url, roots, pool_max }).await?))
+    let Some(address) = address(settings) else { return Ok(None) };
+    let database = postgres::Store::open(&address).await?;
+    anyhow::ensure!(
+        !database.is_arriving().await?,
+        "{} has a part of a data directory that is being moved there: run `prognet migrate` again, until it says that \
+         everything is there",
+        database.place()
+    );
+    Ok(Some(database))
 }
 
-/// The segments of a node that keeps everything itself.
+/// Where the database is, if there is one.
+pub(crate) fn address(settings: &Storage) -> Option<postgres::Settings> {
+    let url = settings.url.as_ref()?.expose().to_owned();
+    let (roots, pool_max) = (settings.url_ca_file.clone(), settings.connections_max);
+    Some(postgres::Settings { url, roots, pool_max })
+}
+
+/// The segments of a node that keeps everything itself; one whose journal was moved to a database has none that count.
 pub(crate) fn own_journal(settings: &Storage) -> anyhow::Result<PathBuf> {
     anyhow::ensure!(
         settings.url.is_none(),
         "the journal is in the database of `storage.url`: back it up and check it with the database's own tools, such \
          as `pg_dump`, and the keys with `prognet keyring export`"
     );
-    Ok(settings.data.join("journal"))
-}
-
-/// Returns why, once this process may never write to its journal again.
-pub(crate) async fn lost(journal: &dyn Journal) -> String {
-    loop {
-        if let Health::Poisoned(why) = journal.health() {
-            return why;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    let journal = settings.data.join("journal");
+    not_moved(&journal)?;
+    Ok(journal)
 }
 
 async fn shared(settings: &Storage, database: &postgres::Store) -> anyhow::Result<Store> {
     let keyring = Arc::new(Keyring::open_in(database.clone(), &master_key(settings)?).await?);
-    let journal = PostgresJournal::open(database).await?;
+    let journal = Arc::new(PostgresJournal::open(database).await?);
     journal.sync_first(Arc::clone(&keyring));
     let tier = Arc::new(PostgresTier::new(database.clone(), Arc::clone(&keyring)));
     Ok(Store {
-        journal: Arc::new(journal),
+        journal: Arc::<PostgresJournal>::clone(&journal),
         snapshots: Arc::<PostgresTier>::clone(&tier),
         read_model: tier,
         keyring,
+        shared: Some((database.clone(), journal)),
     })
 }
 
@@ -104,6 +107,7 @@ fn own(settings: &Storage) -> anyhow::Result<Store> {
         snapshots: Arc::<SledTier>::clone(&tier),
         read_model: tier,
         keyring,
+        shared: None,
     })
 }
 

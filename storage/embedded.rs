@@ -1,9 +1,11 @@
 //! Embedded storage, the default: a segment log for what must never lie, sled for what can be rebuilt.
 
 mod disk;
+mod frozen;
 mod index;
 mod lock;
 mod log;
+mod moved;
 mod segment;
 mod survey;
 #[cfg(test)]
@@ -32,9 +34,14 @@ use crate::{
     keyring::Keyring,
 };
 
-pub(crate) use self::disk::{make_private, sync_directory};
+pub(crate) use self::{
+    disk::{make_private, sync_directory},
+    frozen::{Frozen, Records},
+    moved::{mark_moved, moved_to},
+};
 pub use self::{
     log::{OpenError, Opened},
+    moved::not_moved,
     survey::{Segment, Survey, read_records, survey},
     tier::{Error as TierOpenError, SledTier},
 };
@@ -59,10 +66,12 @@ impl EmbeddedJournal {
     /// Opens the journal in a directory, made if it is not there.
     ///
     /// # Errors
-    /// When another process has it, the disk fails, or acknowledged batches lie behind a damaged one.
+    /// When another process has it, it was moved away, the disk fails, or acknowledged batches lie behind a damaged one.
     pub fn open(directory: &Path, segment_bytes: u64) -> Result<(Self, Opened), OpenError> {
         make_private(directory)?;
         let lock = DirectoryLock::take(directory)?;
+        // Under the lock, which whoever moves it away holds until it is marked.
+        not_moved(directory)?;
         Self::on(Arc::new(RealDisk(directory.to_owned())), segment_bytes, Some(lock))
     }
 

@@ -12,6 +12,8 @@ mod conformance;
 pub mod embedded;
 pub mod journal;
 pub mod keyring;
+pub mod leases;
+pub mod migrate;
 pub mod postgres;
 pub mod read_model;
 mod recent;

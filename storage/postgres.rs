@@ -12,17 +12,21 @@
 //! The server must be PostgreSQL 13 or newer, hold its text as UTF8, and be given time to say that a commit is on the
 //! disk: sessions here run with `synchronous_commit = on`, or stronger where the server has it so.
 
+pub(crate) mod arrival;
 mod connect;
 mod journal;
 pub(crate) mod keys;
+mod leases;
 mod numbers;
 mod pauses;
+mod restored;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod versions;
 
 use std::{fmt, io, time::Duration};
 
@@ -32,7 +36,11 @@ use self::connect::{Connector, for_reading};
 pub use self::{
     connect::{OpenError, Settings},
     journal::PostgresJournal,
+    leases::PostgresLeases,
+    restored::{NotRestored, Restored},
+    schema::SchemaStep,
     tier::PostgresTier,
+    versions::{Finalized, Member, Versions, VersionsError},
 };
 
 /// A session of the pool, with statements kept by their text (`prepare_cached`).
@@ -107,4 +115,15 @@ impl From<StoreError> for io::Error {
     fn from(error: StoreError) -> Self {
         Self::other(error)
     }
+}
+
+/// An error with its causes: the database's own words are in them.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }

@@ -242,7 +242,7 @@ impl<A: Aggregate> Decision<A> {
 }
 
 /// What became of an outgoing command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Answer {
     pub(crate) step: Name,
     pub(crate) outcome: Result<Vec<u8>, Vec<u8>>,

@@ -21,12 +21,13 @@ use prognet_storage::{
     snapshots::TierError,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::{
-    Rows, Timestamp, Unavailable,
+    Rows, Timestamp,
     aggregate::{Answer, Outgoing},
-    entity::{AnyRefused, Delivery, Fire, Heard, Message, TimerRecord, open_body},
+    entity::{AnyRefused, TimerRecord, open_body},
+    parcel::Errand,
     readers::projections::ProjectionHost,
     router::Doors,
     runtime::Runtime,
@@ -64,11 +65,19 @@ struct OutgoingRow {
 
 type Lane = (ShardId, EntityRef);
 
+/// Commands by lane, oldest first, each lane worked off by a task of its own.
+#[derive(Default)]
+struct Lanes {
+    /// Raised when this node ceases to run them: who works for an earlier life stops.
+    life: u64,
+    queues: HashMap<Lane, VecDeque<OutgoingRow>>,
+}
+
 /// See the module.
 pub(crate) struct Effects {
     /// Commands whose rows are being committed.
     fresh: Mutex<Vec<OutgoingRow>>,
-    lanes: Mutex<HashMap<Lane, VecDeque<OutgoingRow>>>,
+    lanes: Mutex<Lanes>,
     changed: Notify,
     doors: Weak<Doors>,
     me: Weak<Self>,
@@ -93,15 +102,15 @@ impl Effects {
 
     /// Commands that wait for their targets.
     pub(crate) fn under_way(&self) -> usize {
-        lock(&self.lanes).values().map(VecDeque::len).sum()
+        lock(&self.lanes).queues.values().map(VecDeque::len).sum()
     }
 
-    /// Fires timers for as long as the node lives.
-    pub(crate) async fn run(self: Arc<Self>, runtime: Arc<Runtime>) {
+    /// Fires timers, for ever.
+    async fn fire_timers(&self, runtime: &Runtime) {
         let mut pause = PAUSES.0;
         loop {
             let changed = self.changed.notified();
-            let (next, all_done) = self.fire_due(&runtime).await;
+            let (next, all_done) = self.fire_due(runtime).await;
             pause = if all_done { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
             let wake = match next {
                 // Fired, but the row is still there: its record is on the way, or it was refused.
@@ -122,7 +131,7 @@ impl Effects {
     /// Takes up the commands that were under way, before the walk adds younger ones: a target takes a source's
     /// commands in order, and a later one before an earlier would hide it. Rows of another shape go: the walk
     /// makes them again.
-    pub(crate) async fn take_up(&self, runtime: &Runtime) -> Result<(), TierError> {
+    async fn take_up(&self, runtime: &Runtime) -> Result<(), TierError> {
         let (mut after, mut under_way) = (None, Vec::new());
         let timers = runtime.read_model.scan(NAME, b"t".to_vec(), None, 1).await?;
         let mut is_readable = timers.iter().all(|row| decode_compact::<TimerRow>(&row.value).is_ok());
@@ -166,84 +175,79 @@ impl Effects {
         let Some(doors) = self.doors.upgrade() else {
             return true;
         };
-        let (done, outcome) = oneshot::channel();
         let fire =
-            Fire { name: row.name, set_by: row.set_by, due: row.due, command: row.command.clone(), done };
-        doors.send(row.service, row.entity, Message::Fire(fire)).await;
-        matches!(outcome.await, Ok(Ok(())))
+            Errand::Fire { name: row.name, set_by: row.set_by, due: row.due, command: row.command.clone() };
+        doors.run(row.service, row.entity, fire).await.is_ok()
     }
 
     fn enqueue(&self, row: OutgoingRow) {
         let lane = (row.source.shard, row.outgoing.target);
         let mut lanes = lock(&self.lanes);
-        if let Some(queue) = lanes.get_mut(&lane) {
+        if let Some(queue) = lanes.queues.get_mut(&lane) {
             // Taken up at start and met again on the walk.
             if !queue.iter().any(|waiting| waiting.source == row.source) {
                 queue.push_back(row);
             }
             return;
         }
-        lanes.insert(lane, VecDeque::from([row]));
+        lanes.queues.insert(lane, VecDeque::from([row]));
+        let life = lanes.life;
         drop(lanes);
         if let (Some(me), Some(doors)) = (self.me.upgrade(), self.doors.upgrade()) {
-            doors.runtime().tasks.spawn(async move { me.work(lane).await });
+            doors.runtime().tasks.spawn(async move { me.work(lane, life).await });
         }
     }
 
+    fn is_over(&self, life: u64) -> bool {
+        lock(&self.lanes).life != life
+    }
+
     /// Works a lane off, oldest first.
-    async fn work(&self, lane: Lane) {
+    async fn work(&self, lane: Lane, life: u64) {
         loop {
-            let row = lock(&self.lanes).get(&lane).and_then(|queue| queue.front().cloned());
+            let row = lock(&self.lanes).queues.get(&lane).and_then(|queue| queue.front().cloned());
             if let Some(row) = row
-                && !self.deliver(row).await
+                && !self.deliver(row, life).await
             {
                 return;
             }
             let mut lanes = lock(&self.lanes);
-            let Some(queue) = lanes.get_mut(&lane) else { return };
+            if lanes.life != life {
+                return;
+            }
+            let Some(queue) = lanes.queues.get_mut(&lane) else { return };
             queue.pop_front();
             if queue.is_empty() {
-                lanes.remove(&lane);
+                lanes.queues.remove(&lane);
                 return;
             }
         }
     }
 
-    /// Brings a command to its target and the answer back; false when the node stops.
-    async fn deliver(&self, row: OutgoingRow) -> bool {
+    /// Brings a command to its target and the answer back; false when the node stops, or another one does it.
+    async fn deliver(&self, row: OutgoingRow, life: u64) -> bool {
         let target = row.outgoing.target;
         let outcome = self
-            .insist(target, |doors| {
+            .insist(target, life, |doors| {
                 let row = row.clone();
                 async move {
-                    let (reply, answered) = oneshot::channel();
-                    let delivery = Delivery {
+                    let delivery = Errand::Delivery {
                         source: row.source,
                         by: row.by,
                         trace: row.trace,
                         command: row.outgoing.command,
-                        reply,
                     };
-                    doors.send(row.outgoing.service, target, Message::Delivery(delivery)).await;
-                    answered.await.unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))
+                    doors.run(row.outgoing.service, target, delivery).await?.ok_or(AnyRefused::Fault)
                 }
             })
             .await;
         let Some(outcome) = outcome else { return false };
         let answer = Answer { step: row.outgoing.step, outcome };
-        self.insist(row.entity, |doors| {
+        self.insist(row.entity, life, |doors| {
             let (answer, row) = (answer.clone(), row.clone());
             async move {
-                let (done, heard) = oneshot::channel();
-                let message = Message::Heard(Heard {
-                    outgoing: row.seq,
-                    cause: row.source,
-                    answer,
-                    trace: row.trace,
-                    done,
-                });
-                doors.send(row.source.shard.service, row.entity, message).await;
-                heard.await.unwrap_or(Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)))
+                let heard = Errand::Heard { outgoing: row.seq, cause: row.source, answer, trace: row.trace };
+                doors.run(row.source.shard.service, row.entity, heard).await
             }
         })
         .await
@@ -251,13 +255,18 @@ impl Effects {
     }
 
     /// Tries until it is taken; a fault or a quarantine holds the lane, never skips it.
-    async fn insist<T, F>(&self, whom: EntityRef, mut attempt: impl FnMut(Arc<Doors>) -> F) -> Option<T>
+    async fn insist<T, F>(
+        &self,
+        whom: EntityRef,
+        life: u64,
+        mut attempt: impl FnMut(Arc<Doors>) -> F,
+    ) -> Option<T>
     where
         F: Future<Output = Result<T, AnyRefused>>,
     {
         let mut pause = PAUSES.0;
         loop {
-            let doors = self.doors.upgrade()?;
+            let doors = self.doors.upgrade().filter(|_| !self.is_over(life))?;
             let clock = doors.runtime().clock.clone();
             match attempt(doors).await {
                 Ok(taken) => return Some(taken),
@@ -293,6 +302,20 @@ impl ProjectionHost for Effects {
             }
             Ok(())
         })
+    }
+
+    fn begins<'a>(&'a self, runtime: &'a Runtime) -> BoxFuture<'a, Result<(), TierError>> {
+        Box::pin(self.take_up(runtime))
+    }
+
+    fn works<'a>(&'a self, runtime: &'a Runtime) -> BoxFuture<'a, ()> {
+        Box::pin(self.fire_timers(runtime))
+    }
+
+    fn ends(&self) {
+        let mut lanes = lock(&self.lanes);
+        lanes.life += 1;
+        lanes.queues.clear();
     }
 
     /// Sagas wait for their steps.

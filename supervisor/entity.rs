@@ -40,7 +40,7 @@ use erased::Erasure;
 pub(crate) use host::{EntityHost, Host};
 pub(crate) use kept::TimerBody as TimerRecord;
 use kept::{DoneBody, InboxBody, Kept, KeptReply, TimerBody};
-pub(crate) use message::{AnyBox, AnyRefused, Ask, Delivery, Fire, Heard, Message, Outcome, Seen};
+pub(crate) use message::{AnyBox, AnyRefused, Ask, Delivered, Delivery, Fire, Heard, Message, Outcome, Seen};
 use records::Header;
 pub(crate) use records::open_body;
 
@@ -572,11 +572,12 @@ impl<A: Aggregate> Running<A> {
         match error {
             AppendError::Fenced { .. } => {
                 drop(self.shell.home.cast(ShardMessage::Fenced));
-                Unavailable::NotWritten
+                Unavailable::Moving
             }
             AppendError::Poisoned { .. } => Unavailable::OutcomeUnknown,
+            // Its next life seals with the key that stands.
+            AppendError::Overruled { .. } => Unavailable::Moving,
             AppendError::OutOfOrder { .. }
-            | AppendError::Overruled { .. }
             | AppendError::Full
             | AppendError::Size { .. }
             | AppendError::Unreachable { .. }
@@ -621,7 +622,7 @@ impl<A: Aggregate> Running<A> {
             return Ok(());
         }
         for ask in std::mem::take(&mut self.waiting) {
-            Message::Await(ask).refuse(Unavailable::StillRunning);
+            Message::Await(ask).refuse(Unavailable::Restarting);
         }
         match self.leaving {
             Leaving::No => {}

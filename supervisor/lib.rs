@@ -18,7 +18,9 @@ mod effects;
 mod entity;
 mod limits;
 mod node;
+mod parcel;
 mod permits;
+mod placement;
 mod poison;
 mod projection;
 #[cfg(test)]
@@ -41,9 +43,10 @@ pub use aggregate::{Aggregate, Answer, Context, Decision, Entity, Kind};
 pub use clock::{Clock, Stopwatch, Timestamp};
 pub use limits::Limits;
 pub use node::{Answered, EntityView, KindCount, Node, Parts, ReaderView, StartError};
+pub use placement::{NodeView, Place, Placement, ShardView, Uncarried};
 pub use prognet_storage::{
-    EntityRef, Epoch, Home, HomeKind, Name, Offset, ShardId, chain::Head, codec::Upcaster, journal::Stored,
-    snapshots::TierError,
+    EntityRef, Epoch, Home, HomeKind, Lsn, Name, Offset, ShardId, chain::Head, codec::Upcaster,
+    journal::Stored, leases, snapshots::TierError,
 };
 pub use projection::{Projection, Recorded, Rows, Unreadable};
 pub use reader::{Reader, ReaderError};

@@ -1,6 +1,8 @@
 //! A node: what the edge and the binary hold in hand.
 
 mod inspection;
+mod owning;
+mod receiving;
 
 use std::{
     collections::HashMap,
@@ -13,30 +15,29 @@ use std::{
 
 use prognet_storage::{
     AddressMap, Home, Journal, Lsn, Name, ReadModel, Snapshots, codec,
-    journal::Limit,
     keyring::{self, Keyring},
     snapshots::TierError,
 };
 use ractor::Actor;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::runtime::Handle;
 
 use crate::{
     Aggregate, Clock, Entity, Projection, Refused, Service, Timestamp, Unavailable,
-    effects::Effects,
-    entity::{AnyBox, AnyRefused, Ask, Message, Outcome},
+    effects::{self, Effects},
+    entity::{AnyRefused, Outcome},
     limits::Limits,
     permits::Queue,
-    poison::Poison,
+    placement::Placement,
     readers::{
+        anchor::Anchors,
         outward,
         progress::Progress,
         projections::{self, ProjectionHost, is_of_another_shape},
     },
     region::RegionStart,
-    residency::Residency,
-    router::{Asking, Door, Doors, Written},
-    runtime::{Runtime, Tasks},
+    router::{Asking, Door, Doors, Written, abroad::Said, here::Question},
+    runtime::Runtime,
     topics::{Hub, Position, Published, Subscription, Topic, history, latest, position_at},
     tree::Root,
 };
@@ -57,6 +58,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Limits.
     pub limits: Limits,
+    /// Where shards are; none if all are here.
+    pub placement: Option<Arc<dyn Placement>>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -90,7 +93,7 @@ pub struct Answered<R> {
 pub struct Node(Arc<Running>);
 
 /// A node that may be gone: for what it runs itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WeakNode(Weak<Running>);
 
 impl WeakNode {
@@ -102,11 +105,25 @@ impl WeakNode {
 #[derive(Debug)]
 struct Running {
     doors: Arc<Doors>,
-    progress: HashMap<Name, Arc<Progress>>,
+    projections: HashMap<Name, Follower>,
     /// Readers with effects outside.
-    outward: HashMap<Name, Arc<Progress>>,
+    outward: HashMap<Name, Follower>,
     effects: Arc<Effects>,
     hub: Arc<Hub>,
+}
+
+/// A reader, here or elsewhere.
+#[derive(Debug, Clone)]
+struct Follower {
+    /// How far it has come here.
+    progress: Arc<Progress>,
+    anchors: Anchors,
+}
+
+impl Follower {
+    fn new(anchors: Anchors) -> Self {
+        Self { progress: Arc::default(), anchors }
+    }
 }
 
 impl Node {
@@ -115,18 +132,7 @@ impl Node {
     /// # Errors
     /// When the tree does not stand or the read models do not answer.
     pub async fn start(parts: Parts, services: Vec<Service>) -> Result<Self, StartError> {
-        let runtime = Arc::new(Runtime {
-            journal: parts.journal,
-            snapshots: parts.snapshots,
-            read_model: parts.read_model,
-            keyring: parts.keyring,
-            clock: parts.clock,
-            limits: parts.limits,
-            poison: Poison::default(),
-            residency: Residency::default(),
-            page: Limit::default(),
-            tasks: Tasks::here(),
-        });
+        let runtime = Arc::new(Runtime::of(parts));
         let (mut doors, mut starts) = (AddressMap::default(), Vec::new());
         let (mut projections, mut readers) = (Vec::new(), Vec::new());
         for service in services {
@@ -140,8 +146,15 @@ impl Node {
                 shards: Arc::clone(&shards),
             });
             doors.insert(service.name, Door { shards, kinds });
-            projections.extend(service.projections);
-            readers.extend(service.readers);
+            let anchors = |reader| Anchors::of(reader, [service.name], runtime.limits.shards);
+            projections.extend(service.projections.into_iter().map(|host| {
+                let follower = Follower::new(anchors(host.name()));
+                (host, follower)
+            }));
+            readers.extend(service.readers.into_iter().map(|host| {
+                let follower = Follower::new(anchors(host.name()));
+                (host, follower)
+            }));
         }
         let (root, _) = Root::spawn(None, Root, starts).await?;
         let doors = Arc::new(Doors {
@@ -152,27 +165,31 @@ impl Node {
             is_stopping: AtomicBool::new(false),
         });
         let effects = Effects::new(Arc::downgrade(&doors));
-        projections.push(Arc::clone(&effects) as Arc<dyn ProjectionHost>);
-        for host in &projections {
-            projections::renew(&**host, &runtime).await?;
+        // Timers and commands of all services: they wait for nobody who is not hosted.
+        let mut services: Vec<_> = doors.services.keys().copied().collect();
+        services.sort();
+        let anchors = Anchors::of(effects::NAME, services, runtime.limits.shards);
+        projections.push((Arc::clone(&effects) as Arc<dyn ProjectionHost>, Follower::new(anchors)));
+        if runtime.placement.is_none() {
+            for (host, _) in &projections {
+                projections::prepare(&**host, &runtime).await?;
+            }
         }
-        effects.take_up(&runtime).await?;
-        let (mut progress, mut outward) = (HashMap::new(), HashMap::new());
-        for host in projections {
-            let far = Arc::new(Progress::default());
-            progress.insert(host.name(), Arc::clone(&far));
-            runtime.tasks.spawn(projections::follow(host, Arc::clone(&runtime), far));
-        }
-        runtime.tasks.spawn(Arc::clone(&effects).run(Arc::clone(&runtime)));
         let hub = Arc::new(Hub::default());
         runtime.tasks.spawn(Arc::clone(&hub).run(Arc::downgrade(&doors)));
-        outward.extend(readers.iter().map(|host| (host.name(), Arc::new(Progress::default()))));
-        let node = Self(Arc::new(Running { doors, progress, outward, effects, hub }));
-        for host in readers {
-            if let Some(far) = node.0.outward.get(&host.name()) {
-                let weak = WeakNode(Arc::downgrade(&node.0));
-                runtime.tasks.spawn(outward::read(host, weak, Arc::clone(&runtime), Arc::clone(far)));
-            }
+        let node = Self(Arc::new(Running {
+            doors,
+            projections: projections.iter().map(|(host, far)| (host.name(), far.clone())).collect(),
+            outward: readers.iter().map(|(host, far)| (host.name(), far.clone())).collect(),
+            effects,
+            hub,
+        }));
+        for (host, Follower { progress, anchors }) in projections {
+            runtime.tasks.spawn(projections::run(host, Arc::clone(&runtime), progress, anchors));
+        }
+        for (host, Follower { progress, anchors }) in readers {
+            let weak = WeakNode(Arc::downgrade(&node.0));
+            runtime.tasks.spawn(outward::run(host, weak, Arc::clone(&runtime), progress, anchors));
         }
         Ok(node)
     }
@@ -195,7 +212,7 @@ impl Node {
         entity: Entity<A>,
         command: A::Command,
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
-        self.send(asking, entity, Some(Box::new(command)), Message::Ask).await
+        self.send(asking, entity, Said::Command(command)).await
     }
 
     /// What an entity shows of itself now.
@@ -207,7 +224,7 @@ impl Node {
         asking: &Asking,
         entity: Entity<A>,
     ) -> Result<A::Reply, Refused<Infallible>> {
-        match self.send(asking, entity, None, Message::Ask).await {
+        match self.send(asking, entity, Said::Read).await {
             Ok(answered) => Ok(answered.reply),
             Err(refused) => Err(refused.of_a_read()),
         }
@@ -224,7 +241,7 @@ impl Node {
         command: A::Command,
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
         self.ask(asking, entity, command).await?;
-        match self.send(asking, entity, None, Message::Await).await {
+        match self.send(asking, entity, Said::End).await {
             Err(Refused::Unavailable(Unavailable::Deadline | Unavailable::Restarting)) => {
                 Err(Refused::Unavailable(Unavailable::StillRunning))
             }
@@ -236,30 +253,18 @@ impl Node {
         &self,
         asking: &Asking,
         entity: Entity<A>,
-        command: Option<AnyBox>,
-        message: fn(Ask) -> Message,
+        said: Said<A::Command>,
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
-        let is_read = command.is_none();
-        let (reply, answered) = oneshot::channel();
-        let Asking { asker, key, trace, deadline } = *asking;
-        self.0
-            .doors
-            .admit(A::KIND.service, entity.reference(), |permit| {
-                let span = tracing::Span::current();
-                message(Ask { command, asker, key, trace, span, deadline, reply, permit: Some(permit) })
-            })
-            .await?;
-        // A read has no outcome: whatever became of it, it may be tried again.
-        let (lost, late) = if is_read {
-            (Unavailable::Restarting, Unavailable::Deadline)
-        } else {
-            (Unavailable::OutcomeUnknown, Unavailable::OutcomeUnknown)
-        };
-        tokio::select! {
-            biased;
-            outcome = answered => typed::<A>(outcome.unwrap_or(Err(AnyRefused::Unavailable(lost)))),
-            () = self.runtime().clock.sleep_until(deadline) => Err(Refused::Unavailable(late)),
+        let doors = &self.0.doors;
+        if let Some(placement) = doors.placement() {
+            return doors.ask_anywhere::<A>(placement, asking, entity.reference(), said).await;
         }
+        let question = match said {
+            Said::Read => Question::Read,
+            Said::Command(command) => Question::Command(Box::new(command)),
+            Said::End => Question::End,
+        };
+        typed::<A>(doors.ask_here(A::KIND.service, entity.reference(), asking, question, None).await)
     }
 
     /// One row of a projection.
@@ -301,8 +306,8 @@ impl Node {
     }
 
     fn rebuilding<P: Projection>(&self) -> Unavailable {
-        if let Some(progress) = self.0.progress.get(&Name::new(P::NAME)) {
-            progress.foreign.notify_one();
+        if let Some(follower) = self.0.projections.get(&Name::new(P::NAME)) {
+            follower.progress.foreign.notify_one();
         }
         Unavailable::Behind
     }
@@ -324,8 +329,13 @@ impl Node {
         written: Written,
         deadline: Timestamp,
     ) -> Result<(), Unavailable> {
-        let progress = self.0.progress.get(&Name::new(P::NAME)).ok_or(Unavailable::NoHost)?;
-        progress.reach(written, self.runtime(), deadline).await
+        let Some(follower) = self.0.projections.get(&Name::new(P::NAME)) else {
+            return Err(Unavailable::Behind);
+        };
+        let Some(placement) = self.doors().placement() else {
+            return follower.progress.reach(written, self.runtime(), deadline).await;
+        };
+        self.reached(follower, &**placement, Name::new(P::NAME), written, deadline).await
     }
 
     /// Public events of a topic after a position, oldest first, at most `limit`.
@@ -451,7 +461,7 @@ fn no_secret(error: keyring::Error) -> Unavailable {
     Unavailable::NotWritten
 }
 
-fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
+pub(crate) fn typed<A: Aggregate>(outcome: Outcome) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
     match outcome {
         Ok((reply, written)) => match reply.downcast() {
             Ok(reply) => Ok(Answered { reply: *reply, written }),

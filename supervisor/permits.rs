@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use prognet_storage::{AddressMap, Home};
+use prognet_storage::{AddressMap, Home, Name};
 
 use crate::Unavailable;
 
@@ -34,27 +34,27 @@ impl Homes {
 
 /// Room in every queue a command passes; given back when dropped, which is when it is answered.
 #[derive(Debug)]
-pub(crate) struct Permit {
-    taken: [Queue; 4],
+pub(crate) struct Permit<const QUEUES: usize = 4> {
+    taken: [Queue; QUEUES],
 }
 
-impl Permit {
+impl<const QUEUES: usize> Permit<QUEUES> {
     /// Room on the node, in the shard, for the home and at the entity, or which of them is full.
-    pub(crate) fn take(queues: [(&Queue, usize, &'static str); 4]) -> Result<Self, Unavailable> {
+    pub(crate) fn take(queues: [(&Queue, usize, &'static str); QUEUES]) -> Result<Self, Unavailable> {
         for (taken, (queue, limit, name)) in queues.iter().enumerate() {
             if queue.fetch_add(1, Ordering::Relaxed) >= *limit {
                 queue.fetch_sub(1, Ordering::Relaxed);
                 for (queue, _, _) in queues.iter().take(taken) {
                     queue.fetch_sub(1, Ordering::Relaxed);
                 }
-                return Err(Unavailable::Busy { limit: name });
+                return Err(Unavailable::Busy { limit: Name::new(name) });
             }
         }
         Ok(Self { taken: queues.map(|(queue, _, _)| Arc::clone(queue)) })
     }
 }
 
-impl Drop for Permit {
+impl<const QUEUES: usize> Drop for Permit<QUEUES> {
     fn drop(&mut self) {
         for queue in &self.taken {
             queue.fetch_sub(1, Ordering::Relaxed);
@@ -70,7 +70,7 @@ mod tests {
     fn a_full_queue_refuses_by_name_and_a_dropped_permit_makes_room() {
         let [node, shard, home, entity] = [(); 4].map(|()| Queue::default());
         let take = || {
-            Permit::take([
+            Permit::<4>::take([
                 (&node, 9, "node"),
                 (&shard, 9, "shard"),
                 (&home, 9, "home"),
@@ -79,7 +79,7 @@ mod tests {
         };
         let first = take().unwrap();
 
-        assert_eq!(take().unwrap_err(), Unavailable::Busy { limit: "entity" });
+        assert_eq!(take().unwrap_err(), Unavailable::Busy { limit: Name::new("entity") });
         assert_eq!(node.load(Ordering::Relaxed), 1);
 
         drop(first);

@@ -2,6 +2,7 @@
 //!
 //! Projections keep rows and position together in the tier; readers with effects outside keep journal records.
 
+pub(crate) mod anchor;
 pub(crate) mod outward;
 pub(crate) mod progress;
 pub(crate) mod projections;

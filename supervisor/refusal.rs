@@ -2,6 +2,9 @@
 
 use std::{convert::Infallible, time::Duration};
 
+use prognet_storage::Name;
+use serde::{Deserialize, Serialize};
+
 /// Why a command was not answered with a reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused<R> {
@@ -37,13 +40,13 @@ impl<R> Refused<R> {
 }
 
 /// Why to try again, and when.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Unavailable {
     /// A bounded queue is full.
     #[error("the {limit} queue is full")]
     Busy {
         /// Which: `entity`, `home`, `shard` or `node`.
-        limit: &'static str,
+        limit: Name,
     },
     /// The command's deadline passed before it was decided: nothing changed.
     #[error("the deadline passed")]
@@ -63,9 +66,15 @@ pub enum Unavailable {
     /// It failed and is restarted after a pause.
     #[error("the entity restarts")]
     Restarting,
-    /// This node hosts no such service.
-    #[error("no host for the service")]
-    NoHost,
+    /// No node hosts the service.
+    #[error("no node hosts {service}")]
+    NoHost {
+        /// Which.
+        service: Name,
+    },
+    /// Its shard moves to another node, waits for one, or met one that was quicker: nothing changed.
+    #[error("the shard moves")]
+    Moving,
     /// A read model has not come far enough in time.
     #[error("the list is not current yet")]
     Behind,
@@ -79,13 +88,14 @@ impl Unavailable {
     #[must_use]
     pub const fn retry_after(&self) -> Duration {
         match self {
-            Self::Quarantined | Self::NotWritten | Self::NoHost => Duration::from_secs(30),
+            Self::Quarantined | Self::NotWritten | Self::NoHost { .. } => Duration::from_secs(30),
             Self::Busy { .. }
             | Self::Deadline
             | Self::StillRunning
             | Self::OutcomeUnknown
             | Self::Restarting
             | Self::Behind
+            | Self::Moving
             | Self::Stopping => Duration::from_secs(1),
         }
     }

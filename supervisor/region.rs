@@ -15,16 +15,23 @@ use crate::{
     entity::EntityHost,
     permits::{Homes, Queue},
     runtime::Runtime,
-    shard::{REOPEN, Shard, ShardHandle, ShardStart},
+    shard::{REOPEN, Shard, ShardHandle, ShardMessage, ShardStart},
 };
 
 /// How long a shard that was started afresh is not again: starting it more often would heal nothing.
 const REOPEN_AGAIN: Duration = Duration::from_secs(3_600);
 
+/// Why a shard stops that this node owns no longer.
+const CLOSED: &str = "another node owns it";
+
 /// What a region's mailbox takes.
 pub(crate) enum RegionMessage {
     /// Start this shard, unless it runs.
     Start(u16, oneshot::Sender<Result<ShardHandle, AppendError>>),
+    /// Let this shard begin nothing and finish what it has begun; answered when it has.
+    Drain(u16, oneshot::Sender<()>),
+    /// End this shard with all that is in it; answered when it has.
+    Close(u16, oneshot::Sender<()>),
 }
 
 impl ractor::Message for RegionMessage {}
@@ -69,13 +76,31 @@ impl Actor for Region {
         message: RegionMessage,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        let RegionMessage::Start(number, started) = message;
-        let known = running.start.shards.read().ok().and_then(|shards| shards.get(&number).cloned());
-        let handle = match known {
-            Some(handle) => Ok(handle),
-            None => running.start(number, &myself).await?,
-        };
-        drop(started.send(handle));
+        match message {
+            RegionMessage::Start(number, started) => {
+                let handle = match running.known(number) {
+                    Some(handle) => Ok(handle),
+                    None => running.start(number, &myself).await?,
+                };
+                drop(started.send(handle));
+            }
+            RegionMessage::Drain(number, drained) => {
+                if let Some(shard) = running.known(number) {
+                    // If it is gone the channel closes, which says the same.
+                    drop(shard.actor.cast(ShardMessage::Drain(drained)));
+                }
+            }
+            RegionMessage::Close(number, closed) => {
+                if let Some(shard) = running.forget(number) {
+                    let ended = shard.actor.stop_and_wait(Some(CLOSED.to_owned()), None).await;
+                    if ended.is_err() {
+                        tracing::debug!(shard = number, "a shard that is closed was gone already");
+                    }
+                }
+                // Nobody may wait for it.
+                closed.send(()).unwrap_or_default();
+            }
+        }
         Ok(())
     }
 
@@ -105,6 +130,17 @@ impl Actor for Region {
 }
 
 impl Running {
+    fn known(&self, number: u16) -> Option<ShardHandle> {
+        self.start.shards.read().ok().and_then(|shards| shards.get(&number).cloned())
+    }
+
+    /// Routers find it no longer.
+    fn forget(&mut self, number: u16) -> Option<ShardHandle> {
+        let shard = self.start.shards.write().ok()?.remove(&number)?;
+        self.by_actor.remove(&shard.actor.get_id());
+        Some(shard)
+    }
+
     /// Takes the shard over and starts its actor.
     async fn start(
         &mut self,

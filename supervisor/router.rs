@@ -1,5 +1,8 @@
 //! The door to every entity: finds the owner of a home's shard, takes permits, sends.
 
+pub(crate) mod abroad;
+pub(crate) mod here;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -9,7 +12,7 @@ use std::{
     },
 };
 
-use prognet_storage::{AddressMap, EntityRef, Name, Offset, ShardId};
+use prognet_storage::{AddressMap, EntityRef, Epoch, Name, Offset, ShardId, journal::AppendError};
 use ractor::{ActorRef, MessagingErr};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -18,6 +21,7 @@ use crate::{
     Timestamp, Unavailable,
     entity::{EntityHost, Message},
     permits::{Permit, Queue},
+    placement::Placement,
     region::{RegionMessage, Shards},
     runtime::Runtime,
     shard::{HotEntity, ShardHandle, ShardMessage, send_or_refuse},
@@ -73,18 +77,28 @@ impl Doors {
         &self.runtime
     }
 
+    pub(crate) fn placement(&self) -> Option<&Arc<dyn Placement>> {
+        self.runtime.placement.as_ref()
+    }
+
+    /// The shard of an entity's home.
+    pub(crate) fn shard_of(&self, service: Name, entity: EntityRef) -> ShardId {
+        ShardId { service, number: entity.home.shard_number(self.runtime.limits.shards) }
+    }
+
     /// Sends a command from the edge, if every queue on its way has room.
     pub(crate) async fn admit(
         &self,
         service: Name,
         entity: EntityRef,
+        epoch: Option<Epoch>,
         message: impl FnOnce(Permit) -> Message,
     ) -> Result<(), Unavailable> {
         if self.is_stopping.load(Ordering::Relaxed) {
             return Err(Unavailable::Stopping);
         }
         let limits = &self.runtime.limits;
-        let shard = self.shard(service, entity).await?;
+        let shard = self.shard(service, entity, epoch).await?;
         let hot = hot(&shard, entity);
         let cold = Queue::default();
         let waiting = hot.as_ref().map_or(&cold, |hot| &hot.waiting);
@@ -100,34 +114,57 @@ impl Doors {
 
     /// Sends what the node owes an entity (timers, outgoing commands, answers): it needs no permit, since the
     /// effects that send it are bounded themselves.
-    pub(crate) async fn send(&self, service: Name, entity: EntityRef, message: Message) {
-        match self.shard(service, entity).await {
+    pub(crate) async fn send(
+        &self,
+        service: Name,
+        entity: EntityRef,
+        epoch: Option<Epoch>,
+        message: Message,
+    ) {
+        match self.shard(service, entity, epoch).await {
             Ok(shard) => pass_on(&shard, hot(&shard, entity), entity, message),
             Err(why) => message.refuse(why),
         }
     }
 
-    /// The shard of an entity's home, started if need be.
-    pub(crate) async fn shard(&self, service: Name, entity: EntityRef) -> Result<ShardHandle, Unavailable> {
-        let door = self.services.get(&service).ok_or(Unavailable::NoHost)?;
-        let number = entity.home.shard_number(self.runtime.limits.shards);
+    /// The shard of an entity's home, started if need be; under an epoch, only the one that is owned under it.
+    pub(crate) async fn shard(
+        &self,
+        service: Name,
+        entity: EntityRef,
+        epoch: Option<Epoch>,
+    ) -> Result<ShardHandle, Unavailable> {
+        let door = self.services.get(&service).ok_or(Unavailable::NoHost { service })?;
+        let number = self.shard_of(service, entity).number;
         let running = door.shards.read().ok().and_then(|shards| shards.get(&number).cloned());
-        match running {
-            Some(shard) => Ok(shard),
-            None => self.start(service, number).await,
+        let shard = match running {
+            Some(shard) => shard,
+            None => self.start(service, number).await?,
+        };
+        if epoch.is_some_and(|epoch| shard.epoch != epoch) {
+            return Err(Unavailable::Moving);
         }
+        Ok(shard)
     }
 
     async fn start(&self, service: Name, number: u16) -> Result<ShardHandle, Unavailable> {
-        let (reply, region) = oneshot::channel();
-        drop(self.root.cast(RootMessage::Region(service, reply)));
-        let region = region.await.ok().flatten().ok_or(Unavailable::NoHost)?;
+        let region = self.region(service).await.ok_or(Unavailable::Restarting)?;
         let (reply, started) = oneshot::channel();
         drop(region.cast(RegionMessage::Start(number, reply)));
         started.await.map_err(|_closed| Unavailable::Restarting)?.map_err(|error| {
+            if let AppendError::Fenced { .. } = error {
+                return Unavailable::Moving;
+            }
             tracing::warn!(service = %service, shard = number, error = &error as &dyn std::error::Error, "failed to take a shard over");
             Unavailable::NotWritten
         })
+    }
+
+    /// The region of a service, as it runs now.
+    pub(crate) async fn region(&self, service: Name) -> Option<ActorRef<RegionMessage>> {
+        let (reply, region) = oneshot::channel();
+        drop(self.root.cast(RootMessage::Region(service, reply)));
+        region.await.ok().flatten()
     }
 }
 

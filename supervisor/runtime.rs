@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use prognet_storage::{Journal, ReadModel, Snapshots, journal::Limit, keyring::Keyring};
 
-use crate::{clock::Clock, limits::Limits, poison::Poison, residency::Residency};
+use crate::{
+    Parts, clock::Clock, limits::Limits, placement::Placement, poison::Poison, residency::Residency,
+};
 
 /// See the module.
 pub(crate) struct Runtime {
@@ -13,6 +15,8 @@ pub(crate) struct Runtime {
     pub(crate) read_model: Arc<dyn ReadModel>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) clock: Clock,
+    /// None on a node that owns everything.
+    pub(crate) placement: Option<Arc<dyn Placement>>,
     pub(crate) limits: Limits,
     pub(crate) poison: Poison,
     pub(crate) residency: Residency,
@@ -24,6 +28,25 @@ pub(crate) struct Runtime {
 impl fmt::Debug for Runtime {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Runtime").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Of a node that starts on the runtime the caller is on.
+    pub(crate) fn of(parts: Parts) -> Self {
+        Self {
+            journal: parts.journal,
+            snapshots: parts.snapshots,
+            read_model: parts.read_model,
+            keyring: parts.keyring,
+            clock: parts.clock,
+            placement: parts.placement,
+            limits: parts.limits,
+            poison: Poison::default(),
+            residency: Residency::default(),
+            page: Limit::default(),
+            tasks: Tasks::here(),
+        }
     }
 }
 

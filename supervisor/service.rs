@@ -29,6 +29,12 @@ impl Service {
         Self { name: Name::new(name), kinds: Vec::new(), projections: Vec::new(), readers: Vec::new() }
     }
 
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> Name {
+        self.name
+    }
+
     /// Hosts an aggregate.
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {

@@ -49,6 +49,8 @@ pub(crate) enum ShardMessage {
     Release(EntityRef, oneshot::Sender<bool>),
     /// How an entity stands.
     Status(EntityRef, oneshot::Sender<Status>),
+    /// Begin nothing more, finish what has begun; the sender goes when that is done.
+    Drain(oneshot::Sender<()>),
 }
 
 impl ractor::Message for ShardMessage {}
@@ -102,6 +104,8 @@ pub(crate) struct Slots {
     by_actor: HashMap<ActorId, EntityRef>,
     crashes: HashMap<EntityRef, Crashes>,
     shard_crashes: ShardCrashes,
+    /// Who waits for it to be empty, once it is drained.
+    draining: Option<Vec<oneshot::Sender<()>>>,
 }
 
 enum Slot {
@@ -150,6 +154,7 @@ impl Actor for Shard {
             by_actor: HashMap::new(),
             crashes: HashMap::new(),
             shard_crashes: ShardCrashes::default(),
+            draining: None,
         })
     }
 
@@ -164,13 +169,18 @@ impl Actor for Shard {
             ShardMessage::Returned(actor, entity, message) => slots.returned(actor, entity, message, &myself),
             ShardMessage::NotStarted(actor, error) => slots.stopped(actor, error, &myself),
             ShardMessage::Fenced => {
-                tracing::warn!(shard = %slots.start.shard, "fenced: stepping down from shard {}", slots.start.shard);
+                let (shard, epoch) = (slots.start.shard, slots.start.epoch);
+                tracing::warn!(shard = %shard, "fenced: stepping down from shard {shard}");
+                if let Some(placement) = &slots.start.runtime.placement {
+                    placement.fenced(shard, epoch);
+                }
                 myself.stop(Some("fenced".to_owned()));
             }
             ShardMessage::Passivate(entity) => slots.passivate(entity),
             ShardMessage::Tick => slots.passivate_idle(),
             ShardMessage::Release(entity, released) => drop(released.send(slots.release(entity))),
             ShardMessage::Status(entity, status) => drop(status.send(slots.status(entity))),
+            ShardMessage::Drain(drained) => slots.drain(drained),
         }
         Ok(())
     }
@@ -196,6 +206,9 @@ impl Actor for Shard {
 
 impl Slots {
     fn deliver(&mut self, entity: EntityRef, message: Message, myself: &ActorRef<ShardMessage>) {
+        if self.draining.is_some() {
+            return message.refuse(Unavailable::Moving);
+        }
         let now = self.start.runtime.clock.now();
         match self.slots.get_mut(&entity) {
             Some(Slot::Hot { actor, .. }) => {
@@ -206,7 +219,7 @@ impl Slots {
                 }
             }
             Some(Slot::Leaving { stash, .. }) if stash.len() >= self.start.runtime.limits.entity_queue => {
-                message.refuse(Unavailable::Busy { limit: "entity" });
+                message.refuse(Unavailable::Busy { limit: Name::new("entity") });
             }
             Some(Slot::Leaving { stash, .. }) => stash.push(message),
             Some(Slot::Backoff { until }) if now < *until => message.refuse(Unavailable::Restarting),
@@ -218,7 +231,7 @@ impl Slots {
     /// Starts the entity; the message waits in its mailbox until it is loaded.
     fn activate(&mut self, entity: EntityRef, message: Message, myself: &ActorRef<ShardMessage>) {
         let Some(host) = self.start.kinds.get(&entity.kind).map(Arc::clone) else {
-            return message.refuse(Unavailable::NoHost);
+            return message.refuse(Unavailable::NoHost { service: self.start.shard.service });
         };
         let runtime = &self.start.runtime;
         let used = Arc::new(AtomicI64::new(runtime.clock.now().as_millis()));
@@ -289,6 +302,24 @@ impl Slots {
         }
     }
 
+    /// Whoever is hot leaves; what comes from now on is for the next owner.
+    fn drain(&mut self, drained: oneshot::Sender<()>) {
+        self.draining.get_or_insert_default().push(drained);
+        let hot = self.slots.iter().filter(|(_, slot)| matches!(slot, Slot::Hot { .. }));
+        for entity in hot.map(|(entity, _)| *entity).collect::<Vec<_>>() {
+            self.passivate(entity);
+        }
+        self.tell_if_drained();
+    }
+
+    fn tell_if_drained(&mut self) {
+        if self.by_actor.is_empty()
+            && let Some(waiting) = &mut self.draining
+        {
+            waiting.clear();
+        }
+    }
+
     fn passivate(&mut self, entity: EntityRef) {
         if let Some(Slot::Hot { actor, .. }) = self.slots.get(&entity) {
             // If it is gone already its end is on the way to this mailbox.
@@ -347,6 +378,7 @@ impl Slots {
         for message in stash {
             self.deliver(entity, message, myself);
         }
+        self.tell_if_drained();
     }
 
     fn crashed(&mut self, entity: EntityRef, error: &str) -> Verdict {

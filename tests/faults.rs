@@ -122,6 +122,7 @@ impl World {
             auth: prognet_http::AuthSettings::default(),
             dev_inbox: None,
             tenancy: prognet_http::TenancySettings::default(),
+            restored: 0,
         };
         let serving = prognet_http::bind(&settings, &inner.node).await.unwrap();
         let (url, management) =

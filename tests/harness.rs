@@ -1,10 +1,14 @@
 //! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
+pub(crate) mod clock;
+pub(crate) mod cluster;
 pub(crate) mod command;
 mod driven;
+pub(crate) mod history;
 mod people;
 #[path = "../storage/postgres/testing/server.rs"]
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 
 use std::{
     io::{BufRead, BufReader},
@@ -85,7 +89,8 @@ impl Node {
         Self::at(data, "127.0.0.1:0", settings)
     }
 
-    fn at(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+    /// The same, behind a door of the caller's choice.
+    pub(crate) fn at(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
         let mut node = Self::run(data, listen, settings);
         node.tokens = Some(aside(admin(&node.client, &node.url, data)));
         node
@@ -132,7 +137,8 @@ impl Node {
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let mut address = |word: &str| {
-            let line = lines.next().expect("the node ended before it listened").unwrap();
+            let ended = || panic!("the node ended before it listened: {}", said(data));
+            let line = lines.next().unwrap_or_else(ended).unwrap();
             line.strip_prefix(word).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
         };
         let (url, management) = (address("listening"), address("management"));
@@ -165,6 +171,11 @@ impl Node {
     pub(crate) fn kill_and_restart_in_place(mut self) -> Self {
         self.kill();
         Self::at(&self.data, self.url.trim_start_matches("http://"), &[])
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// SIGTERM; returns the exit code.
@@ -294,6 +305,11 @@ impl Drop for Node {
 /// Where a node's log goes: behind what it said before, beside its data.
 fn log(data: &Path) -> std::fs::File {
     std::fs::OpenOptions::new().create(true).append(true).open(data.join("log")).unwrap()
+}
+
+/// What a node's log says.
+fn said(data: &Path) -> String {
+    std::fs::read_to_string(data.join("log")).unwrap_or_default()
 }
 
 /// Makes the first admin with the setup link, unless there is one, and signs them in.

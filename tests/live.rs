@@ -34,7 +34,7 @@ impl Socket {
         socket
     }
 
-    async fn admin(node: &Node) -> Self {
+    pub(crate) async fn admin(node: &Node) -> Self {
         Self::with(node, &node.tokens().access_token).await
     }
 
@@ -43,7 +43,7 @@ impl Socket {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
-    async fn watch(&mut self, topic: &str, after: Option<String>) {
+    pub(crate) async fn watch(&mut self, topic: &str, after: Option<String>) {
         self.send(&LiveRequest::Subscribe { topic: topic.to_owned(), after }).await;
         assert!(matches!(self.frame().await, LiveFrame::Subscribed { .. }));
     }
@@ -64,7 +64,7 @@ impl Socket {
     }
 
     /// The next event's type and cursor.
-    async fn event(&mut self) -> (String, String) {
+    pub(crate) async fn event(&mut self) -> (String, String) {
         match self.frame().await {
             LiveFrame::Event { event, .. } => (event.kind, event.cursor),
             other => panic!("no event: {other:?}"),

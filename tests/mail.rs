@@ -366,6 +366,7 @@ async fn requested(data: &Path, to: &str) {
         keyring,
         clock,
         limits: Limits::default(),
+        placement: None,
     };
     let node = Node::start(parts, prognet_actors::services()).await.unwrap();
     let (id, send) = letter(to);
@@ -414,6 +415,7 @@ pub(crate) fn edge(inbox: Option<DevInbox>) -> prognet_http::Settings {
         origins: prognet_http::Origins::default(),
         limits: prognet_http::LimitSettings::default(),
         tenancy: prognet_http::TenancySettings::default(),
+        restored: 0,
         untaken_max: Duration::from_secs(120),
         listen: "127.0.0.1:0".parse().unwrap(),
         management: "127.0.0.1:0".parse().unwrap(),

@@ -9,11 +9,12 @@ use std::{
     },
     path::Path,
     process::{Child, Command},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, until};
+use crate::harness::{ADMIN, cluster, until, until_in};
 
 /// The shell lines of a section.
 fn shell_lines(readme: &str, section: &str) -> String {
@@ -114,4 +115,59 @@ async fn the_journey_of_the_readme_goes_as_it_says() {
     let kinds = events["data"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap());
     let wanted = ["tenant.created", "membership.admitted", "tenant.suspended", "tenant.resumed"];
     assert_eq!(kinds.collect::<Vec<_>>(), wanted);
+}
+
+/// An address that nobody listens at.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_start_and_show_themselves_as_the_readme_says() {
+    let _turn = cluster::turn().await;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let checkout = Checkout::new();
+    // The files as they are, behind doors that are free here.
+    let ports: Vec<_> =
+        (8080..8086).chain(7101..7104).map(|port| (port.to_string(), free_port().to_string())).collect();
+    let elsewhere = |text: String| ports.iter().fold(text, |text, (port, free)| text.replace(port, free));
+    let set = checkout.directory.path().join("config/three-nodes");
+    fs::create_dir_all(&set).unwrap();
+    for name in ["a.toml", "b.toml", "c.toml"] {
+        let text = fs::read_to_string(root.join("config/three-nodes").join(name)).unwrap();
+        fs::write(set.join(name), elsewhere(text)).unwrap();
+    }
+    fs::copy(root.join("config/three-nodes/start"), set.join("start")).unwrap();
+    let lines = elsewhere(shell_lines(&readme, "Three nodes"));
+    let (start, look) = lines.split_once('\n').unwrap();
+    let bash = |lines: &str, out: &str| {
+        let path = checkout.directory.path();
+        let kept = |name: &str| fs::File::create(path.join(name)).unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-euc", lines]).current_dir(path).process_group(0);
+        bash.env("PATH", format!("{}/target/release:{}", path.display(), env!("PATH")));
+        bash.env("XDG_CONFIG_HOME", path).env("PROGNET_PASSWORD", ADMIN.1).env("TMPDIR", path);
+        Session(bash.stdout(kept(out)).stderr(kept("err")).spawn().unwrap())
+    };
+    let mut nodes = bash(start, "nodes");
+    until_in(Duration::from_secs(60), || {
+        let said = checkout.read("nodes");
+        ["a", "b", "c"].iter().all(|node| said.contains(&format!("{node}: listening")))
+    })
+    .await;
+    let is_done = bash(look, "out").0.wait().unwrap().success();
+
+    let out = checkout.read("out");
+    assert!(is_done, "{out}{}", checkout.read("err"));
+    for node in ["a", "b", "c"] {
+        assert!(
+            out.lines().any(|line| line.starts_with(&format!("{node} ")) && line.contains("  up  ")),
+            "{out}"
+        );
+    }
+    assert!(out.contains("tenancy"), "{out}");
+    let all = rustix::process::Pid::from_child(&nodes.0);
+    rustix::process::kill_process(all, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(nodes.0.wait().unwrap().code(), Some(143), "{}", checkout.read("nodes"));
 }

@@ -151,6 +151,7 @@ fn filled(operation: &Operation, tenant: &str, account: &str) -> String {
         .replace("{invitation}", &format!("inv_{}", "0".repeat(26)))
         .replace("{service}/{kind}/{home}", &format!("tenancy/tenant/{tenant}"))
         .replace("{id}", tenant)
+        .replace("{node}", "one")
         .replace("{session}", &format!("ses_{}", "0".repeat(26)));
     assert!(!path.contains('{'), "nobody said what to fill into {path}");
     format!("{path}{}", operation.query)
@@ -213,7 +214,8 @@ async fn what_the_sweep_asks_is_taken_from_those_with_the_right() {
         let admin = tokens(sign_in(&node, ADMIN.0, ADMIN.1).await);
         let request = node.stranger(operation.method.clone(), &path).bearer_auth(&admin.access_token);
         let taken = answered(request, &operation).await;
-        let is_unknown = ["{invitation}", "{account}"].iter().any(|part| operation.path.contains(part));
+        let is_unknown =
+            ["{invitation}", "{account}", "{node}"].iter().any(|part| operation.path.contains(part));
         let is_taken = taken.status.is_success()
             || taken.status == StatusCode::CONFLICT
             || (taken.status == StatusCode::NOT_FOUND && is_unknown);

@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
         "Cargo.toml",
         &[
             "prognet-actors",
+            "prognet-cluster",
             "prognet-config",
             "prognet-http",
             "prognet-storage",
@@ -27,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("supervisor/Cargo.toml", &["prognet-storage"]),
     ("storage/Cargo.toml", &[]),
     ("sdk/rust/Cargo.toml", &[]),
-    ("benches/Cargo.toml", &["prognet-actors", "prognet-storage", "prognet-supervisor"]),
+    ("benches/Cargo.toml", &["prognet-actors", "prognet-cluster", "prognet-storage", "prognet-supervisor"]),
 ];
 
 fn root() -> &'static Path {

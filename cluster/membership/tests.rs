@@ -1,7 +1,11 @@
 //! Who may join, and what proves that somebody is gone.
 
+use std::net::SocketAddr;
+
+use prognet_supervisor::Name;
+
 use super::*;
-use crate::tables::{Build, Meta, Snapshot, Wire};
+use crate::tables::{Build, Meta, Profile, Snapshot, Wire};
 
 const USERS: Name = Name::new("users");
 const BILLING: Name = Name::new("billing");
@@ -36,7 +40,7 @@ fn row(node: NodeId, status: Status, lease_until: u64) -> NodeRow {
 /// What a node reads at 100 s of the store's time.
 fn view(nodes: Vec<NodeRow>) -> View {
     let now = StoreTime::from_millis(100_000);
-    let meta = Meta { generation: 7, shards: 256, view: 9, view_at: now, map: 3 };
+    let meta = Meta { generation: 7, shards: 256, view: 9, view_at: now, map: 3, finalized: 2, restored: 0 };
     let mut view = View::default();
     view.merge(Snapshot { meta, now, nodes, shards: Vec::new() });
     view
@@ -47,13 +51,32 @@ fn refusal(candidate: &Candidate, nodes: Vec<NodeRow>) -> Refusal {
 }
 
 #[test]
+fn a_build_that_cannot_read_what_may_be_written_is_refused() {
+    for (min, max, advice) in [(1, 2, "newer build"), (5, 6, "builds between"), (4, 4, "builds between")] {
+        let ours = Wire { min, max };
+        let mut candidate = candidate();
+        candidate.profile = Arc::new(Profile { wire: ours, ..(*candidate.profile).clone() });
+        let mut view = View::default();
+        let now = StoreTime::from_millis(100_000);
+        let meta =
+            Meta { generation: 7, shards: 256, view: 9, view_at: now, map: 3, finalized: 3, restored: 0 };
+        view.merge(Snapshot { meta, now, nodes: Vec::new(), shards: Vec::new() });
+
+        let refusal = candidate.admit(&view).unwrap_err();
+
+        assert_eq!(refusal, Refusal::Finalized { finalized: 3, ours });
+        assert!(refusal.to_string().contains("version 3") && refusal.to_string().contains(advice));
+    }
+}
+
+#[test]
 fn another_clusters_store_is_refused() {
     let candidate = Candidate { generation: 8, ..candidate() };
 
     let refusal = refusal(&candidate, Vec::new());
 
     assert_eq!(refusal, Refusal::Generation { theirs: 7, ours: 8 });
-    assert!(refusal.to_string().contains("`cluster.id`"));
+    assert!(refusal.to_string().contains("`storage.url`"));
 }
 
 #[test]

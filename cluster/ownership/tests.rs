@@ -41,7 +41,15 @@ fn owned(epoch: u64, by: usize) -> ShardRow {
 }
 
 fn view(statuses: [Status; 3], row: ShardRow) -> View {
-    let meta = Meta { generation: 1, shards: 1, view: 3, view_at: StoreTime::default(), map: 1 };
+    let meta = Meta {
+        generation: 1,
+        shards: 1,
+        view: 3,
+        view_at: StoreTime::default(),
+        map: 1,
+        finalized: 1,
+        restored: 0,
+    };
     let nodes = statuses.into_iter().enumerate().map(|(at, status)| node(at, status)).collect();
     let mut view = View::default();
     view.merge(Snapshot { meta, now: StoreTime::default(), nodes, shards: vec![row] });

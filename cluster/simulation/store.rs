@@ -10,10 +10,10 @@ use prognet_supervisor::{Name, ShardId};
 use super::Bug;
 use crate::{
     BootTime, Epoch, Limits, Offset, StoreTime,
-    allocation::{Host, Move, Placed},
+    allocation::{Host, Placed},
     tables::{
-        Answer, Incarnation, Lost, Meta, NodeId, NodeRow, Profile, Renewal, ShardRow, ShardState, Snapshot,
-        Statement, Status,
+        Answer, Incarnation, Lost, Meta, Move, NodeId, NodeRow, Profile, Renewal, ShardRow, ShardState,
+        Snapshot, Statement, Status,
     },
 };
 
@@ -56,7 +56,15 @@ impl Store {
             tail: Offset(0),
             changed: 1,
         };
-        let meta = Meta { generation: GENERATION, shards, view: 1, view_at: StoreTime::default(), map: 1 };
+        let meta = Meta {
+            generation: GENERATION,
+            shards,
+            view: 1,
+            view_at: StoreTime::default(),
+            map: 1,
+            finalized: 1,
+            restored: 0,
+        };
         Self {
             meta,
             now: StoreTime::default(),

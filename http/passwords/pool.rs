@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use prognet_supervisor::Unavailable;
+use prognet_supervisor::{Name, Unavailable};
 use tokio::sync::{Semaphore, oneshot};
 
 /// Callers that may wait, per core: with 30 ms each that is a second.
@@ -35,7 +35,7 @@ impl Pool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unavailable> {
-        let busy = |_full| Unavailable::Busy { limit: "password" };
+        let busy = |_full| Unavailable::Busy { limit: Name::new("password") };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(busy)?;
         let (done, result) = oneshot::channel();
         let job = move || {
@@ -98,6 +98,6 @@ mod tests {
         let pool = Pool::start().unwrap();
         let all = u32::try_from(pool.places.available_permits()).unwrap();
         let _held = pool.places.acquire_many(all).await.unwrap();
-        assert_eq!(pool.run(|| 7).await, Err(Unavailable::Busy { limit: "password" }));
+        assert_eq!(pool.run(|| 7).await, Err(Unavailable::Busy { limit: Name::new("password") }));
     }
 }

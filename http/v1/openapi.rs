@@ -13,7 +13,8 @@ use utoipa::{
 };
 
 use super::{
-    accounts, audit, dev, events, invitations, me, members, people, roles, sessions, setup, system, tenants,
+    accounts, audit, cluster, dev, events, invitations, me, members, people, roles, sessions, setup, system,
+    tenants,
 };
 use crate::{Edge, keys, live};
 
@@ -129,6 +130,9 @@ pub(crate) enum Problems {
         live::socket::open,
         live::sse,
         dev::messages,
+        cluster::nodes,
+        cluster::drain,
+        cluster::shards,
         system::counts,
         system::actor,
         system::release,

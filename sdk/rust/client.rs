@@ -12,6 +12,7 @@
 //! ```
 
 mod accounts;
+mod cluster;
 mod events;
 mod invitations;
 mod live;

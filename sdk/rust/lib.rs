@@ -6,6 +6,7 @@ mod accounts;
 mod audit;
 #[cfg(feature = "client")]
 pub mod client;
+mod cluster;
 mod dev;
 mod events;
 mod invitations;
@@ -23,6 +24,7 @@ pub use accounts::{
     DeleteAccount, ForgotPassword, KeepAccount, OpenAccount, ResetPassword, SignUp, VerifyAddress,
 };
 pub use audit::{AuditEntry, AuditHead, AuditPage};
+pub use cluster::{NodeList, NodeView, ShardList, ShardView};
 pub use dev::{DevHeader, DevMessage, DevMessages};
 pub use events::{EventPage, EventView};
 pub use invitations::{AnswerInvitation, InvitationLook, InvitationPage, InvitationView, InvitePerson};

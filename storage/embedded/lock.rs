@@ -6,12 +6,13 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::log::OpenError;
 
 /// Held as long as it lives; the kernel lets go of it when the process dies, however it dies.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    #[expect(dead_code, reason = "an open file is the lock")]
     file: File,
 }
 
@@ -20,7 +21,7 @@ impl DirectoryLock {
     pub(crate) fn take(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join("lock");
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
             file.read_to_string(&mut pid)?;
             return Err(OpenError::Held { pid: pid.trim().to_owned() });
@@ -28,5 +29,13 @@ impl DirectoryLock {
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
         Ok(Self { file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Said, not left to the closing: a process that was just started has the file, too, until it runs its own
+        // program.
+        let _gone = flock(&self.file, FlockOperation::Unlock);
     }
 }

@@ -18,6 +18,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{Arc, OnceLock, PoisonError, RwLock, mpsc::Receiver},
 };
 
@@ -59,6 +60,18 @@ pub enum OpenError {
     Held {
         /// The holder's process id.
         pid: String,
+    },
+    /// Everything in it was moved to a database, which may have gone on since.
+    #[error(
+        "`{mark}` says that everything here was moved to {to}: start with `storage.url` of that database; what is \
+         here takes nothing more",
+        mark = mark.display()
+    )]
+    Moved {
+        /// The file that says so.
+        mark: PathBuf,
+        /// Where to.
+        to: String,
     },
 }
 

@@ -15,7 +15,7 @@ use super::{
     log::OpenError,
     walk::{Ending, Seen, Walked, walk},
 };
-use crate::{Home, Lsn, journal::Stored};
+use crate::{Epoch, Home, Lsn, journal::Stored};
 
 /// A segment, up to its last whole batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub struct Survey {
     pub records: u64,
     /// The last one.
     pub last: Lsn,
+    /// The highest epoch that anything in it was written under.
+    pub epoch: Epoch,
     /// SHA-256 over the segments' bytes, in hex.
     pub sha256: String,
     /// Bytes of a batch that is not whole: being written, or torn by a crash. Never acknowledged.
@@ -73,7 +75,7 @@ pub fn survey(
     }
     let sha256 = digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let last = Lsn(walked.next.0 - 1);
-    Ok(Survey { segments, records: last.0, last, sha256, unfinished_bytes, homes })
+    Ok(Survey { segments, records: last.0, last, epoch: walked.highest, sha256, unfinished_bytes, homes })
 }
 
 /// Reads and checks every frame in a journal's directory; `see` gets every record, in the node's order.
@@ -93,7 +95,7 @@ pub fn read_records(directory: &Path, mut see: impl FnMut(&Stored)) -> Result<Su
     })
 }
 
-fn segments_in(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+pub(super) fn segments_in(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;

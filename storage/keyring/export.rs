@@ -93,6 +93,12 @@ impl Export {
         self.kept.values().filter(|kept| matches!(kept, Kept::Wrapped(_))).count()
     }
 
+    /// How many homes were erased.
+    #[must_use]
+    pub fn erased(&self) -> usize {
+        self.kept.len() - self.keys()
+    }
+
     /// Whether the master key is in it, or must be given by the environment.
     #[must_use]
     pub fn has_master_key(&self) -> bool {
@@ -103,6 +109,19 @@ impl Export {
     #[must_use]
     pub fn knows(&self, home: &Home) -> bool {
         self.kept.contains_key(&Subject::Home(*home))
+    }
+
+    /// Whether a master key is the one that wrapped what is in it.
+    ///
+    /// # Errors
+    /// [`Error::OtherMaster`] when it is another.
+    pub fn is_wrapped_by(&self, master: &MasterKey) -> Result<(), Error> {
+        proves(&key(&*master.0)?, &self.kept)
+    }
+
+    /// All that is in it.
+    pub(crate) fn kept(&self) -> &HashMap<Subject, Kept> {
+        &self.kept
     }
 
     /// Writes it to a new file that only its owner reads.

@@ -50,7 +50,7 @@ pub struct Settings {
     pub url: String,
     /// A file of PEM certificates: the server must prove its host name under one of them.
     pub roots: Option<PathBuf>,
-    /// Sessions for reads and rows at most; the journal has one more.
+    /// Sessions for reads and rows at most; the journal has two more.
     pub pool_max: usize,
 }
 
@@ -150,6 +150,9 @@ pub enum OpenError {
     /// The journal's thread does not start.
     #[error("failed to start the journal's thread")]
     Thread(#[source] std::io::Error),
+    /// Nobody knows whether a migration into it is finished.
+    #[error("failed to read whether everything was moved here")]
+    Arrival(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A session of its own, and the task that moves its bytes; both end when dropped.
@@ -209,6 +212,12 @@ impl Connector {
             config.ssl_mode(SslMode::Require);
         }
         Ok(Self { config, tls: MakeRustlsConnect::new(tls(settings)?) })
+    }
+
+    /// The database and its servers, for people.
+    pub(super) fn place(&self) -> String {
+        let database = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
+        format!("database `{database}` at {self}")
     }
 
     pub(super) fn config(&self) -> Config {

@@ -1,14 +1,19 @@
-//! The journal in a PostgreSQL database: one writer, which appends what waits in one statement and one round trip.
+//! The journal in a PostgreSQL database, which several processes write at once, each to the shards that were granted to
+//! it; what waits is appended in one statement and one round trip.
 //!
 //! ```text
-//! append ──▶ queue ──▶ writer (a thread, a session of its own) ── append.sql ──▶ record, shard, stream
-//! read, read_home, read_entity ── the pool ──▶ record          walk ──▶ the newest in memory, else stream and record
+//! append ──▶ queue ──▶ writer (a thread, a session of its own) ── append.sql ──▶ record, shard, log, stream
+//! read, read_home, read_entity ── the pool ──▶ record        walk ──▶ the newest in memory, else stream and record
+//!                         follower ── what others wrote ──▶ the newest in memory
 //! ```
 //!
 //! **Who may write.** A shard is a row with its epoch and its tail; an append finds both as the writer left them or
 //! writes nothing of that shard. So a writer that was overtaken is refused however late it comes, and the same append
-//! sent twice is written once. The order over all shards (`Lsn`) is given by one process, the *sequencer*: the newest
-//! that opened the store. An append that does not go on where the stream ends writes nothing at all.
+//! sent twice is written once.
+//!
+//! **One order.** The order over all shards (`Lsn`) is the order of the commits: each append moves the one row of `log`,
+//! and keeps it until it is durable. That makes appends of several processes wait for each other's commits, which costs
+//! little as long as each of them carries what many wait for; it is what a cluster of nodes cannot go beyond.
 //!
 //! **When the answer is lost** nobody guesses. The writer connects again, for as long as it takes, and looks for the
 //! batch at the place where its first record would lie. There: it is written. Not there, and the shard has not moved:
@@ -20,9 +25,11 @@
 //! process knows it to be. It then takes nothing until the node restarts, and the log says `store_rolled_back`.
 
 mod batch;
-mod read;
+pub(crate) mod columns;
+mod follower;
+pub(crate) mod read;
 mod seqs;
-mod session;
+pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -36,15 +43,18 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use self::{batch::Queued, writer::Writer};
+use self::{
+    batch::Queued,
+    follower::Following,
+    writer::{Owned, Reply, Writer},
+};
 use super::{OpenError, Store};
 use crate::{
-    EntityRef, Home, Journal, Lsn, Name, Offset, ShardId,
+    EntityRef, Epoch, Home, Journal, Lsn, Name, Offset, ShardId,
     journal::{AppendError, Claim, Done, Group, Health, Limit, ReadError, Stored},
     keyring::Keyring,
-    recent::Recent,
 };
 
 /// Groups that may wait for the writer; the router's permits keep it far from full.
@@ -60,16 +70,38 @@ pub struct PostgresJournal {
 /// What writer and readers share.
 struct Shared {
     keyring: OnceLock<Arc<Keyring>>,
-    recent: RwLock<Recent>,
+    following: RwLock<Following>,
+    /// There is more to follow.
+    behind: Notify,
     health: RwLock<Health>,
     durable: watch::Sender<Lsn>,
     is_closing: AtomicBool,
+}
+
+impl Shared {
+    /// Of a stream that ends there.
+    fn at(lsn: Lsn) -> Self {
+        Self {
+            keyring: OnceLock::new(),
+            following: RwLock::new(Following::after(lsn)),
+            behind: Notify::new(),
+            health: RwLock::new(Health::Writable),
+            durable: watch::Sender::new(lsn),
+            is_closing: AtomicBool::new(false),
+        }
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.health.write().unwrap_or_else(PoisonError::into_inner) = health;
+    }
 }
 
 /// What the writer is asked.
 enum Job {
     Append(Queued),
     Claim(ShardId, oneshot::Sender<Result<Claim, AppendError>>),
+    Grant(Owned, Reply),
+    Revoke(Vec<ShardId>, oneshot::Sender<()>),
     Close(oneshot::Sender<Closed>),
 }
 
@@ -78,6 +110,9 @@ impl Job {
         match self {
             Self::Append(queued) => queued.refuse(error),
             Self::Claim(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::Grant(_, reply) => drop(reply.send(Err(error.clone()))),
+            // Nothing of them is under way, and nothing will be.
+            Self::Revoke(_, reply) => reply.send(()).unwrap_or_default(),
             Self::Close(reply) => drop(reply.send(Closed)),
         }
     }
@@ -94,14 +129,14 @@ impl fmt::Debug for PostgresJournal {
 }
 
 impl PostgresJournal {
-    /// Opens the journal of a store and takes its stream over: from then on an earlier process writes nothing.
+    /// Opens the journal of a store; it may append to no shard yet.
     ///
     /// # Errors
     /// When the store is not reached, or the writer's thread does not start.
     pub async fn open(store: &Store) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let (told, opened) = oneshot::channel();
-        let connector = store.connector.clone();
+        let (connector, followed) = (store.connector.clone(), store.connector.clone());
         let write = move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
@@ -110,8 +145,12 @@ impl PostgresJournal {
             runtime.block_on(async {
                 match Writer::open(connector, waiting).await {
                     Ok((writer, shared)) => {
-                        drop(told.send(Ok(shared)));
-                        writer.run().await;
+                        drop(told.send(Ok(Arc::clone(&shared))));
+                        tokio::select! {
+                            () = writer.run() => {}
+                            // It ends with the writer.
+                            never = follower::follow(followed, shared) => match never {},
+                        }
                     }
                     Err(error) => drop(told.send(Err(error))),
                 }
@@ -123,6 +162,30 @@ impl PostgresJournal {
         Ok(Self { store: store.clone(), jobs, shared })
     }
 
+    /// Lets this process append to shards that it owns under these epochs. Answers those that the store has under them,
+    /// and where they end.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn grant(&self, shards: Vec<(ShardId, Epoch)>) -> Result<Vec<(ShardId, Claim)>, AppendError> {
+        let (reply, granted) = oneshot::channel();
+        drop(self.jobs.send(Job::Grant(shards, reply)).await);
+        granted.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Takes shards back; returns once nothing of them is under way.
+    pub async fn revoke(&self, shards: &[ShardId]) {
+        let (reply, revoked) = oneshot::channel();
+        drop(self.jobs.send(Job::Revoke(shards.to_vec(), reply)).await);
+        // A writer that is gone has nothing under way.
+        drop(revoked.await);
+    }
+
+    /// Another process has written up to here: it is read at once.
+    pub fn heard_of(&self, lsn: Lsn) {
+        self.shared.heard_of(lsn);
+    }
+
     /// From now on the keyring is synced before a batch is sent, so that entities seal with
     /// [`Keyring::seal_ahead`] and new homes share a round trip. While it fails, groups are refused; so is what another
     /// process's key has overruled.
@@ -130,6 +193,18 @@ impl PostgresJournal {
         if self.shared.keyring.set(keyring).is_err() {
             tracing::warn!("the journal syncs another keyring already");
         }
+    }
+}
+
+impl PostgresJournal {
+    /// Reads a page, and what opens it: its homes' keys may be another process's making.
+    async fn known(
+        &self,
+        page: impl Future<Output = Result<Vec<Arc<Stored>>, ReadError>>,
+    ) -> Result<Vec<Arc<Stored>>, ReadError> {
+        let page = page.await?;
+        self.shared.learn(&page).await?;
+        Ok(page)
     }
 }
 
@@ -158,7 +233,7 @@ impl Journal for PostgresJournal {
         after: Offset,
         limit: Limit,
     ) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
-        Box::pin(read::of_shard(&self.store, shard, after, limit))
+        Box::pin(self.known(read::of_shard(&self.store, shard, after, limit)))
     }
 
     fn read_home(
@@ -168,7 +243,7 @@ impl Journal for PostgresJournal {
         after: Offset,
         limit: Limit,
     ) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
-        Box::pin(read::of_home(&self.store, service, home, after, limit))
+        Box::pin(self.known(read::of_home(&self.store, service, home, after, limit)))
     }
 
     fn read_entity(
@@ -178,7 +253,7 @@ impl Journal for PostgresJournal {
         after: Offset,
         limit: Limit,
     ) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
-        Box::pin(read::of_entity(&self.store, service, entity, after, limit))
+        Box::pin(self.known(read::of_entity(&self.store, service, entity, after, limit)))
     }
 
     fn walk(&self, after: Lsn, limit: Limit) -> BoxFuture<'_, Result<Vec<Arc<Stored>>, ReadError>> {
@@ -186,11 +261,9 @@ impl Journal for PostgresJournal {
             if after >= *self.shared.durable.borrow() {
                 return Ok(Vec::new());
             }
-            let recent =
-                self.shared.recent.read().unwrap_or_else(PoisonError::into_inner).after(after, limit);
-            match recent {
+            match self.shared.recent(after, limit) {
                 Some(page) => Ok(page),
-                None => read::of_stream(&self.store, after, limit).await,
+                None => self.known(read::of_stream(&self.store, after, limit)).await,
             }
         })
     }

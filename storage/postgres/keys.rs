@@ -181,7 +181,7 @@ fn parsed(row: &Row) -> Result<(Subject, Kept), Error> {
 
 /// A subject as an operator reads it: `tenant/`, `account/` or `platform/` and the home's id as a UUID, or
 /// `secret/` and a name.
-fn text_of(subject: &Subject) -> String {
+pub(crate) fn text_of(subject: &Subject) -> String {
     match subject {
         Subject::Home(home) => format!("{}/{}", word_of(home.kind), Uuid::from_u128(home.id)),
         Subject::Secret(name) => format!("secret/{name}"),

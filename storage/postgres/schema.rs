@@ -11,12 +11,31 @@ struct Migration {
     number: i32,
     name: &'static str,
     sql: &'static str,
+    /// Whether builds that do not know it may go on: it only adds.
+    expands: bool,
 }
 
+/// The first migration whose row can say whether it expands.
+const TOLD_SINCE: i32 = 7;
+
 const MIGRATIONS: &[Migration] = &[
-    Migration { number: 1, name: "journal", sql: include_str!("migrations/0001_journal.sql") },
-    Migration { number: 2, name: "tier", sql: include_str!("migrations/0002_tier.sql") },
-    Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql") },
+    Migration { number: 1, name: "journal", sql: include_str!("migrations/0001_journal.sql"), expands: true },
+    Migration { number: 2, name: "tier", sql: include_str!("migrations/0002_tier.sql"), expands: true },
+    Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql"), expands: true },
+    Migration {
+        number: 4,
+        name: "writers",
+        sql: include_str!("migrations/0004_writers.sql"),
+        expands: false,
+    },
+    Migration { number: 5, name: "nodes", sql: include_str!("migrations/0005_nodes.sql"), expands: true },
+    Migration { number: 6, name: "arrival", sql: include_str!("migrations/0006_arrival.sql"), expands: true },
+    Migration {
+        number: 7,
+        name: "versions",
+        sql: include_str!("migrations/0007_versions.sql"),
+        expands: true,
+    },
 ];
 
 const RECORD: &str = "create table if not exists migration (
@@ -24,6 +43,10 @@ const RECORD: &str = "create table if not exists migration (
     name text not null,
     at timestamptz not null default now()
 )";
+
+const EXPANDS: &str = "update migration set expands = true where number = $1";
+/// How many of the migrations that a build does not know keep it out.
+const STRANGE: &str = "select count(*) from migration where number > $1 and not expands";
 
 /// How many races with other processes may be lost; in each of them another one got on.
 const ROUNDS: usize = 100;
@@ -49,7 +72,14 @@ pub(super) async fn bring_up_to_date(client: &mut Client) -> Result<(), Migratio
             }
         };
         if found > known {
-            return Err(MigrationError::Newer { found, known });
+            let judged = client.query_one(STRANGE, &[&known]).await.and_then(|row| row.try_get::<_, i64>(0));
+            return match judged {
+                Ok(0) => Ok(()),
+                Ok(_) => Err(MigrationError::Newer { found, known }),
+                Err(source) => {
+                    Err(MigrationError::Statement { what: "read the schema's state".to_owned(), source })
+                }
+            };
         }
         let Some(next) = MIGRATIONS.iter().find(|migration| migration.number > found) else {
             return Ok(());
@@ -86,6 +116,9 @@ async fn run(client: &mut Client, migration: &Migration) -> Result<(), tokio_pos
     let mark = "insert into migration (number, name) values ($1, $2)";
     transaction.execute(mark, &[&migration.number, &migration.name]).await?;
     transaction.batch_execute(migration.sql).await?;
+    if migration.expands && migration.number >= TOLD_SINCE {
+        transaction.execute(EXPANDS, &[&migration.number]).await?;
+    }
     transaction.commit().await
 }
 
@@ -99,4 +132,37 @@ fn is_race(error: &tokio_postgres::Error) -> bool {
         SqlState::T_R_DEADLOCK_DETECTED,
     ];
     error.code().is_some_and(|code| races.contains(code))
+}
+
+/// What this build would change about a schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaStep {
+    /// Its number.
+    pub number: i32,
+    /// Its name.
+    pub name: &'static str,
+    /// Whether builds that do not know it may go on.
+    pub expands: bool,
+}
+
+/// The newest migration of a schema, 0 without one, and how many that this build does not know keep it out. Changes
+/// nothing.
+pub(super) async fn look(client: &Client) -> Result<(i32, i64), tokio_postgres::Error> {
+    let found = match client.query_one("select coalesce(max(number), 0) from migration", &[]).await {
+        Ok(row) => row.try_get(0)?,
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => 0,
+        Err(error) => return Err(error),
+    };
+    let known = MIGRATIONS.last().map_or(0, |last| last.number);
+    let strange = match found > known {
+        true => client.query_one(STRANGE, &[&known]).await?.try_get(0)?,
+        false => 0,
+    };
+    Ok((found, strange))
+}
+
+/// What this build would do to a schema that is there.
+pub(super) fn missing(found: i32) -> Vec<SchemaStep> {
+    let steps = MIGRATIONS.iter().filter(|migration| migration.number > found);
+    steps.map(|&Migration { number, name, expands, .. }| SchemaStep { number, name, expands }).collect()
 }

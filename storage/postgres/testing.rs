@@ -1,8 +1,9 @@
 //! Databases for tests of the store, on a real PostgreSQL.
 
 mod server;
+mod taking;
 
-pub(crate) use self::server::Server;
+pub(crate) use self::{server::Server, taking::Taking};
 use super::{Settings, Store, connect::Connector};
 
 impl Server {

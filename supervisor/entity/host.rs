@@ -6,9 +6,10 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
+use prognet_storage::codec;
 use ractor::{ActorCell, ActorRef};
 
-use super::{Live, Message, Shell};
+use super::{AnyBox, Live, Message, Shell};
 use crate::{
     Aggregate, Kind,
     projection::{Recorded, Unreadable},
@@ -38,6 +39,12 @@ pub(crate) trait EntityHost: fmt::Debug + Send + Sync {
     ) -> Result<(ActorRef<Message>, Starting), ractor::SpawnErr>;
     /// The event as the public sees it, if it does.
     fn publish(&self, event: &Recorded) -> Result<Option<serde_json::Value>, Unreadable>;
+    /// A command that came from another node.
+    fn decode_command(&self, bytes: &[u8]) -> Result<AnyBox, codec::Error>;
+    /// A reply for another node; none if it is not of this kind.
+    fn encode_reply(&self, reply: &AnyBox) -> Option<Vec<u8>>;
+    /// A rejection for another node; none if it is not of this kind.
+    fn encode_rejection(&self, rejection: &AnyBox) -> Option<Vec<u8>>;
 }
 
 /// See [`EntityHost`].
@@ -77,5 +84,17 @@ impl<A: Aggregate> EntityHost for Host<A> {
 
     fn publish(&self, event: &Recorded) -> Result<Option<serde_json::Value>, Unreadable> {
         Ok(event.of::<A>()?.and_then(|event| A::publish(&event)))
+    }
+
+    fn decode_command(&self, bytes: &[u8]) -> Result<AnyBox, codec::Error> {
+        Ok(Box::new(codec::decode_event::<A::Command>(bytes)?))
+    }
+
+    fn encode_reply(&self, reply: &AnyBox) -> Option<Vec<u8>> {
+        codec::encode_event(reply.downcast_ref::<A::Reply>()?).ok()
+    }
+
+    fn encode_rejection(&self, rejection: &AnyBox) -> Option<Vec<u8>> {
+        codec::encode_event(rejection.downcast_ref::<A::Rejection>()?).ok()
     }
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use prognet_storage::{
     codec::decode_event,
-    journal::{Record, RecordKind},
+    journal::{ReadError, Record, RecordKind},
 };
 use ractor::ActorProcessingErr;
 
@@ -33,6 +33,12 @@ impl<A: Aggregate> Loaded<A> {
 
 /// An entity as it was left, or nothing of it.
 pub(super) async fn load<A: Aggregate>(shell: &Shell) -> Result<Loaded<A>, ActorProcessingErr> {
+    // Another node may have made its key, or destroyed it: what is sealed with a second one nobody reads.
+    let learned = shell.runtime.keyring.learn([shell.entity.home]).await;
+    learned.map_err(|error| ReadError::Engine {
+        position: format!("the key of {}", shell.entity),
+        source: std::io::Error::other(error),
+    })?;
     let is_erased = || shell.runtime.keyring.is_erased(&shell.entity.home);
     if is_erased() {
         return Ok(Loaded::nothing());

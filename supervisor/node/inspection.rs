@@ -1,13 +1,21 @@
 //! A node as operators see it: counts, readers, single entities, health.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use prognet_storage::{EntityRef, Name, journal::Health};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::Node;
-use crate::{entity::Message, shard::ShardMessage};
+use super::{Follower, Node};
+use crate::{
+    entity::Message,
+    parcel::{Content, Reply},
+    placement::{Place, Uncarried},
+    shard::ShardMessage,
+};
+
+/// How long a look at another node's entity may take.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A kind of entity in numbers.
 #[derive(Debug, Clone, Serialize)]
@@ -38,7 +46,7 @@ pub struct ReaderView {
 }
 
 /// One entity as an operator sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EntityView {
     /// `hot`, `cold`, `leaving`, `restarting` or `quarantined`.
     pub status: String,
@@ -80,11 +88,14 @@ impl Node {
         counts
     }
 
-    /// Projections and other readers, by name.
+    /// Projections and other readers that run on this node, by name.
     #[must_use]
     pub fn readers(&self) -> Vec<ReaderView> {
         let durable = *self.runtime().journal.durable().borrow();
-        let views = self.0.progress.iter().chain(&self.0.outward).map(|(name, progress)| ReaderView {
+        let readers = self.0.projections.iter().chain(&self.0.outward);
+        let owns_all = self.doors().placement().is_none();
+        let running = readers.filter(|(_, follower)| owns_all || follower.progress.is_running());
+        let views = running.map(|(name, Follower { progress, .. })| ReaderView {
             name: *name,
             lag: progress.lag(durable),
             error: progress.error(),
@@ -94,9 +105,42 @@ impl Node {
         views
     }
 
-    /// One entity, as it is; looking at it does not start it.
+    /// One entity, as it is, wherever it is; looking at it does not start it.
     pub async fn inspect(&self, service: Name, entity: EntityRef) -> Option<EntityView> {
-        let shard = self.0.doors.shard(service, entity).await.ok()?;
+        match self.abroad(service, entity, Content::Inspect { service, entity }).await {
+            None => self.inspect_here(service, entity).await,
+            Some(Ok(Reply::Inspected(view))) => view,
+            Some(_) => None,
+        }
+    }
+
+    /// Lets an entity out of quarantine, wherever it is; says whether it was in.
+    pub async fn release(&self, service: Name, entity: EntityRef) -> bool {
+        match self.abroad(service, entity, Content::Release { service, entity }).await {
+            None => self.release_here(service, entity).await,
+            Some(Ok(Reply::Released(was_in))) => was_in,
+            Some(_) => false,
+        }
+    }
+
+    /// Asks the node that owns an entity's shard, if it is another one.
+    async fn abroad(
+        &self,
+        service: Name,
+        entity: EntityRef,
+        content: Content,
+    ) -> Option<Result<Reply, Uncarried>> {
+        let placement = self.doors().placement()?;
+        match placement.place(self.doors().shard_of(service, entity)) {
+            Ok(Place::There(node, _)) => {
+                Some(self.doors().exchange(&**placement, node, entity, content, LOOK).await)
+            }
+            Ok(Place::Here(_)) | Err(_) => None,
+        }
+    }
+
+    pub(super) async fn inspect_here(&self, service: Name, entity: EntityRef) -> Option<EntityView> {
+        let shard = self.0.doors.shard(service, entity, None).await.ok()?;
         let (reply, status) = oneshot::channel();
         shard.actor.cast(ShardMessage::Status(entity, reply)).ok()?;
         let status = status.await.ok()?;
@@ -125,9 +169,8 @@ impl Node {
         Some(view)
     }
 
-    /// Lets an entity out of quarantine; says whether it was in.
-    pub async fn release(&self, service: Name, entity: EntityRef) -> bool {
-        let Ok(shard) = self.0.doors.shard(service, entity).await else {
+    pub(super) async fn release_here(&self, service: Name, entity: EntityRef) -> bool {
+        let Ok(shard) = self.0.doors.shard(service, entity, None).await else {
             return false;
         };
         let (reply, released) = oneshot::channel();
@@ -157,7 +200,7 @@ impl Node {
             Health::Unreachable(reason) => Err(format!("the store is out of reach: {reason}")),
         };
         let stuck: Vec<_> =
-            self.0.progress.iter().filter(|(_, progress)| progress.error().is_some()).collect();
+            self.0.projections.iter().filter(|(_, far)| far.progress.error().is_some()).collect();
         let projections = match stuck.first() {
             None => Ok(()),
             Some((name, _)) => Err(format!("{name} is stuck")),
@@ -167,6 +210,8 @@ impl Node {
         } else {
             Ok(())
         };
-        vec![("journal", journal), ("projections", projections), ("running", stopping)]
+        let cluster = self.doors().placement().map(|placement| ("cluster", placement.health()));
+        let checks = [("journal", journal), ("projections", projections), ("running", stopping)];
+        checks.into_iter().chain(cluster).collect()
     }
 }

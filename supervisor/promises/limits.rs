@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::{task::JoinSet, time::timeout};
 
 use super::{Command, at, counted, far, services, world};
-use crate::{Limits, Refused, Unavailable, testing::World};
+use crate::{Limits, Name, Refused, Unavailable, testing::World};
 
 #[tokio::test]
 async fn whoever_was_not_used_for_longest_on_the_whole_node_makes_room() {
@@ -84,7 +84,7 @@ async fn a_home_that_crowds_its_shard_is_refused_alone() {
         }
     );
 
-    let busy = Refused::Unavailable(Unavailable::Busy { limit: "home" });
+    let busy = Refused::Unavailable(Unavailable::Busy { limit: Name::new("home") });
     assert_eq!(crowd.iter().filter(|answer| answer.is_ok()).count(), 4);
     assert_eq!(crowd.iter().filter(|answer| answer.as_ref() == Err(&busy)).count(), 6);
     assert_eq!(neighbour.unwrap(), counted(1));

@@ -3,8 +3,9 @@
 //! ```text
 //!  walk ──▶ take event ──▶ ... ──▶ (100 ms after the first) cursor record per shard ──▶ hint in the tier
 //! ```
-//! A cursor record lies in the shard it is about, in a home of its own, and is appended under the shard's
-//! epoch: the shard's owner alone moves it. The tier only remembers where to go on walking.
+//! The cursor records of all shards lie in the one shard that the reader is anchored at, each in a history of its
+//! own, and are appended under that shard's epoch: its owner alone, which runs the reader, moves them. The tier only
+//! remembers where to go on walking, and where the newest cursor records lie.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +26,11 @@ use prognet_storage::{
 };
 use tokio::sync::{oneshot, watch};
 
-use super::{progress::Progress, recorded};
+use super::{
+    anchor::{self, Anchors},
+    progress::Progress,
+    recorded,
+};
 use crate::{
     Node, Reader, ReaderError, Recorded, Timestamp, node::WeakNode, router::Doors, runtime::Runtime,
 };
@@ -67,18 +72,37 @@ impl<R: Reader> ReaderHost for Outward<R> {
     }
 }
 
-/// Reads for as long as the node lives; a failure is shown, and tried again.
-pub(crate) async fn read(
+/// Runs a reader whenever this node is its home.
+pub(crate) async fn run(
     host: Arc<dyn ReaderHost>,
     node: WeakNode,
     runtime: Arc<Runtime>,
     progress: Arc<Progress>,
+    anchors: Anchors,
+) {
+    let Some(anchor) = anchors.first() else { return };
+    let read = || async {
+        let _running = progress.running();
+        let (host, node) = (Arc::clone(&host), node.clone());
+        read(host, node, Arc::clone(&runtime), Arc::clone(&progress), anchor).await;
+    };
+    anchor::at_home(&runtime, &anchors, read).await;
+}
+
+/// Reads for as long as the node lives; a failure is shown, and tried again.
+async fn read(
+    host: Arc<dyn ReaderHost>,
+    node: WeakNode,
+    runtime: Arc<Runtime>,
+    progress: Arc<Progress>,
+    anchor: ShardId,
 ) {
     let mut reading = Reading {
         host,
         node,
         runtime,
         progress,
+        anchor,
         hint: None,
         lsn: Lsn::default(),
         cursors: HashMap::new(),
@@ -108,6 +132,8 @@ struct Reading {
     node: WeakNode,
     runtime: Arc<Runtime>,
     progress: Arc<Progress>,
+    /// Where its cursor records lie.
+    anchor: ShardId,
     /// What the tier remembers; none before it was asked.
     hint: Option<Position>,
     /// The last record passed.
@@ -118,11 +144,14 @@ struct Reading {
 }
 
 /// The place in one shard.
+#[derive(Debug, Clone, Copy)]
 struct Cursor {
     /// The last event taken.
     taken: Offset,
     /// The last cursor record.
     seq: Seq,
+    /// Where that lies in the anchor's shard.
+    place: Offset,
     is_dirty: bool,
 }
 
@@ -199,19 +228,20 @@ impl Reading {
         Ok(())
     }
 
-    /// The newest cursor record of a shard; it lies behind whatever it says was taken.
+    /// The newest cursor record of a shard.
     async fn load(&self, shard: ShardId) -> Result<Cursor, ReaderError> {
-        let entity = self.entity(shard);
-        let hinted = self.hint.as_ref().and_then(|hint| hint.offsets.get(&shard));
-        let (mut after, mut cursor) =
-            (hinted.copied().unwrap_or_default(), Cursor { taken: Offset(0), seq: Seq(0), is_dirty: false });
+        let (service, entity) = (self.anchor.service, self.entity(shard));
+        let hinted = self.hint.as_ref().and_then(|hint| hint.offsets.get(&shard).copied());
+        // That record itself, and those behind it.
+        let mut after = Offset(hinted.unwrap_or_default().0.saturating_sub(1));
+        let mut cursor = Cursor { taken: Offset(0), seq: Seq(0), place: Offset(0), is_dirty: false };
         loop {
-            let page =
-                self.runtime.journal.read_entity(shard.service, entity, after, self.runtime.page).await?;
+            let page = self.runtime.journal.read_entity(service, entity, after, self.runtime.page).await?;
             let Some(last) = page.last() else {
                 return Ok(cursor);
             };
             after = last.offset;
+            cursor.place = last.offset;
             cursor.seq = last.record.seq;
             cursor.taken = last.record.caused_by.map_or(cursor.taken, |cause| cause.offset);
         }
@@ -230,26 +260,29 @@ impl Reading {
             return Ok(());
         };
         let dirty: Vec<_> = self.cursors.iter().filter(|(_, cursor)| cursor.is_dirty).collect();
+        let dirty: Vec<_> = dirty.into_iter().map(|(shard, cursor)| (*shard, *cursor)).collect();
         let appended =
-            try_join_all(dirty.iter().map(|(shard, cursor)| self.append(node.doors(), **shard, cursor)));
-        let appended = appended.await;
-        let offsets = dirty.iter().map(|(shard, cursor)| (**shard, cursor.taken)).collect();
-        if let Err(error) = appended {
-            // Some may be there: their records say so.
-            let shards: Vec<_> = dirty.iter().map(|(shard, _)| **shard).collect();
-            for shard in shards {
-                let Cursor { seq, .. } = self.load(shard).await?;
-                if let Some(cursor) = self.cursors.get_mut(&shard) {
-                    cursor.seq = seq;
+            try_join_all(dirty.iter().map(|(shard, cursor)| self.append(node.doors(), *shard, cursor)));
+        let places = match appended.await {
+            Ok(places) => places,
+            Err(error) => {
+                // Some may be there: their records say so.
+                for (shard, _) in dirty {
+                    let Cursor { seq, place, .. } = self.load(shard).await?;
+                    if let Some(cursor) = self.cursors.get_mut(&shard) {
+                        (cursor.seq, cursor.place) = (seq, place);
+                    }
                 }
+                return Err(error);
             }
-            return Err(error);
-        }
-        for cursor in self.cursors.values_mut().filter(|cursor| cursor.is_dirty) {
-            cursor.seq = cursor.seq.next();
-            cursor.is_dirty = false;
+        };
+        for ((shard, _), place) in dirty.iter().zip(&places) {
+            if let Some(cursor) = self.cursors.get_mut(shard) {
+                (cursor.seq, cursor.place, cursor.is_dirty) = (cursor.seq.next(), *place, false);
+            }
         }
         self.dirty_since = None;
+        let offsets = dirty.iter().map(|(shard, _)| *shard).zip(places).collect();
         let moved = Position { lsn: self.lsn, offsets };
         let hint = self.hint.get_or_insert_default();
         self.runtime.read_model.commit(self.host.name(), Vec::new(), hint.lsn, moved.clone()).await?;
@@ -258,9 +291,10 @@ impl Reading {
         Ok(())
     }
 
-    async fn append(&self, doors: &Doors, shard: ShardId, cursor: &Cursor) -> Result<(), ReaderError> {
-        let entity = self.entity(shard);
-        let epoch = doors.shard(shard.service, entity).await?.epoch;
+    /// Writes a cursor record; says where it lies.
+    async fn append(&self, doors: &Doors, shard: ShardId, cursor: &Cursor) -> Result<Offset, ReaderError> {
+        let (anchor, entity) = (self.anchor, self.entity(shard));
+        let epoch = doors.shard(anchor.service, entity, None).await?.epoch;
         let record = Record {
             kind: RecordKind::Cursor,
             entity,
@@ -274,19 +308,18 @@ impl Reading {
             body: Vec::new(),
         };
         let (done, fate) = oneshot::channel();
-        let group = Group { shard, epoch, records: vec![record] };
+        let group = Group { shard: anchor, epoch, records: vec![record] };
         self.runtime.journal.append(group, Box::new(move |appended| drop(done.send(appended))));
-        fate.await??;
-        Ok(())
+        Ok(fate.await??.first)
     }
 
-    /// Whose history the cursor records of a shard are: an entity whose home lies in that very shard.
+    /// Whose history the cursor records about a shard are: an entity whose home lies in the anchor's shard.
     fn entity(&self, shard: ShardId) -> EntityRef {
         let subject = format!("{}/{shard}", self.host.name());
         let id = self.runtime.keyring.hash("reader", subject.as_bytes());
         let homes = (0..).map(|turn| Home { kind: HomeKind::Platform, id: id.wrapping_add(turn) });
         let shards = self.runtime.limits.shards;
-        let home = homes.into_iter().find(|home| home.shard_number(shards) == shard.number);
+        let home = homes.into_iter().find(|home| home.shard_number(shards) == self.anchor.number);
         let home = home.unwrap_or(Home { kind: HomeKind::Platform, id });
         EntityRef { home, kind: Name::new("reader"), id }
     }

@@ -5,7 +5,7 @@ use std::{
     error::Error,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     /// The last record of the node it has seen.
     lsn: AtomicU64,
     error: Mutex<Option<String>>,
+    /// It runs on this node.
+    is_running: AtomicBool,
     moved: watch::Sender<u64>,
     /// Somebody met a row of another shape.
     pub(crate) foreign: Notify,
@@ -34,10 +36,22 @@ impl Default for Progress {
             offsets: Mutex::default(),
             lsn: AtomicU64::new(0),
             error: Mutex::default(),
+            is_running: AtomicBool::new(false),
             moved: watch::Sender::new(0),
             foreign: Notify::new(),
             hurry: Notify::new(),
         }
+    }
+}
+
+/// A reader that runs; it does no longer when this goes.
+#[derive(Debug)]
+pub(crate) struct RunsHere<'a>(&'a Progress);
+
+impl Drop for RunsHere<'_> {
+    fn drop(&mut self) {
+        self.0.is_running.store(false, Ordering::Relaxed);
+        self.0.clear_error();
     }
 }
 
@@ -81,6 +95,17 @@ impl Progress {
     /// It moves.
     pub(crate) fn clear_error(&self) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it runs on this node.
+    pub(crate) fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::Relaxed)
+    }
+
+    /// It runs on this node until the guard goes.
+    pub(crate) fn running(&self) -> RunsHere<'_> {
+        self.is_running.store(true, Ordering::Relaxed);
+        RunsHere(self)
     }
 
     /// Durable records it has yet to see.

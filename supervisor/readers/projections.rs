@@ -12,7 +12,11 @@ use prognet_storage::{
     snapshots::TierError,
 };
 
-use super::{progress::Progress, recorded};
+use super::{
+    anchor::{self, Anchors},
+    progress::Progress,
+    recorded,
+};
 use crate::{Projection, Rows, runtime::Runtime};
 
 /// A reader that keeps rows, its type erased.
@@ -27,6 +31,18 @@ pub(crate) trait ProjectionHost: fmt::Debug + Send + Sync {
         runtime: &'a Runtime,
         rows: &'a mut Rows<'_>,
     ) -> BoxFuture<'a, Result<(), TierError>>;
+    /// It begins (again) to run on this node: its rows say where it was.
+    fn begins<'a>(&'a self, runtime: &'a Runtime) -> BoxFuture<'a, Result<(), TierError>> {
+        let _ = runtime;
+        Box::pin(std::future::ready(Ok(())))
+    }
+    /// What it does beside taking records in, for as long as it runs on this node.
+    fn works<'a>(&'a self, runtime: &'a Runtime) -> BoxFuture<'a, ()> {
+        let _ = runtime;
+        Box::pin(std::future::pending())
+    }
+    /// It runs elsewhere from now on.
+    fn ends(&self) {}
     /// The page is committed.
     fn committed(&self) {}
     /// Whether records may gather for a moment before they are taken in.
@@ -88,11 +104,51 @@ async fn breathe(count: usize) {
     }
 }
 
+/// Runs a projection whenever this node is its home.
+pub(crate) async fn run(
+    host: Arc<dyn ProjectionHost>,
+    runtime: Arc<Runtime>,
+    progress: Arc<Progress>,
+    anchors: Anchors,
+) {
+    // On a node that owns everything it was prepared before anything was served.
+    let is_prepared = runtime.placement.is_none();
+    let read = || async {
+        let _running = progress.running();
+        let _ends = Ends(&*host);
+        while !is_prepared && let Err(error) = prepare(&*host, &runtime).await {
+            tracing::error!(projection = %host.name(), error = &error as &dyn std::error::Error, "a projection does not begin");
+            progress.set_error(&error);
+            runtime.clock.sleep(Duration::from_secs(1)).await;
+        }
+        tokio::select! {
+            () = follow(&*host, &runtime, &progress) => {}
+            () = host.works(&runtime) => {}
+        }
+    };
+    anchor::at_home(&runtime, &anchors, read).await;
+}
+
+/// Tells a projection that it runs here no longer, however it ends.
+struct Ends<'a>(&'a dyn ProjectionHost);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.ends();
+    }
+}
+
+/// Rows of this build's version, and what was under way taken up.
+pub(crate) async fn prepare(host: &dyn ProjectionHost, runtime: &Runtime) -> Result<(), TierError> {
+    renew(host, runtime).await?;
+    host.begins(runtime).await
+}
+
 /// Where the versions of the stored rows are kept.
 const VERSIONS: Name = Name::new("versions");
 
 /// Clears the rows of another version: they are rebuilt from the journal.
-pub(crate) async fn renew(host: &dyn ProjectionHost, runtime: &Runtime) -> Result<(), TierError> {
+async fn renew(host: &dyn ProjectionHost, runtime: &Runtime) -> Result<(), TierError> {
     let (name, version) = (host.name(), host.version());
     let key = name.as_str().as_bytes().to_vec();
     let kept = runtime.read_model.get(VERSIONS, key.clone()).await?;
@@ -114,10 +170,10 @@ pub(crate) async fn renew(host: &dyn ProjectionHost, runtime: &Runtime) -> Resul
 
 /// Walks the log for ever; a failure is shown, and tried again. Rows of another shape are cleared and rebuilt,
 /// once: if that does not help, the failure is the projection's own.
-pub(crate) async fn follow(host: Arc<dyn ProjectionHost>, runtime: Arc<Runtime>, progress: Arc<Progress>) {
+async fn follow(host: &dyn ProjectionHost, runtime: &Runtime, progress: &Progress) {
     let mut was_rebuilt = false;
     loop {
-        let walked = AssertUnwindSafe(walk(&*host, &runtime, &progress)).catch_unwind().await;
+        let walked = AssertUnwindSafe(walk(host, runtime, progress)).catch_unwind().await;
         let error = match walked.unwrap_or_else(|_panic| Err("it panicked".into())) {
             Ok(()) => return,
             Err(error) => error,

@@ -160,6 +160,7 @@ async fn start(memory: &Memory, clock: &Clock, limits: &Limits, services: fn() -
         keyring,
         clock: clock.clone(),
         limits: limits.clone(),
+        placement: None,
     };
     Node::start(parts, services()).await.expect("a node on memory")
 }

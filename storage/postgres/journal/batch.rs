@@ -34,8 +34,8 @@ pub(super) struct Part {
     /// The epoch it is appended under, and the tail it goes on from.
     pub(super) at: Claim,
     pub(super) records: u64,
-    /// `None` as long as nobody knows.
-    pub(super) fate: Option<Result<(), AppendError>>,
+    /// Where its first record lies in the stream; `None` as long as nobody knows.
+    pub(super) fate: Option<Result<Lsn, AppendError>>,
 }
 
 /// A record and its place.
@@ -120,11 +120,11 @@ impl Batch {
     }
 
     pub(super) fn is_written(&self) -> bool {
-        self.parts.iter().any(|part| part.fate == Some(Ok(())))
+        self.parts.iter().any(|part| matches!(part.fate, Some(Ok(_))))
     }
 
     /// Tells the fate of a part.
-    pub(super) fn settle(&mut self, place: usize, fate: Result<(), AppendError>) {
+    pub(super) fn settle(&mut self, place: usize, fate: Result<Lsn, AppendError>) {
         if let Some(part) = self.parts.get_mut(place) {
             part.fate = Some(fate);
         }
@@ -151,19 +151,13 @@ impl Batch {
         groups
     }
 
-    /// What became of it, given the end of the stream before it.
-    pub(super) fn finish(self, before: Lsn) -> Finished {
-        let (mut end, mut firsts) = (before, Vec::with_capacity(self.parts.len()));
-        for part in &self.parts {
-            firsts.push(end.next());
-            if part.fate == Some(Ok(())) {
-                end = Lsn(end.0 + part.records);
-            }
-        }
+    /// What became of it.
+    pub(super) fn finish(self) -> Finished {
         // The place of a record whose part is written.
         let place = |number: usize, offset: Offset| {
-            let (part, first) = (self.parts.get(number)?, firsts.get(number)?);
-            (part.fate == Some(Ok(()))).then(|| (part, Lsn(first.0 + offset.0 - part.at.tail.0 - 1)))
+            let part = self.parts.get(number)?;
+            let Some(Ok(first)) = &part.fate else { return None };
+            Some((part, Lsn(first.0 + offset.0 - part.at.tail.0 - 1)))
         };
         let (mut stored, mut lost) = (Vec::with_capacity(self.records.len()), Vec::new());
         for Numbered { part, offset, record } in self.records {
@@ -185,14 +179,12 @@ impl Batch {
         };
         let told = self.waiting.iter().map(fate).collect::<Vec<_>>();
         let told = self.waiting.into_iter().map(|waiting| waiting.done).zip(told).collect();
-        Finished { end, parts: self.parts, stored, lost, told }
+        Finished { parts: self.parts, stored, lost, told }
     }
 }
 
 /// What became of a batch.
 pub(super) struct Finished {
-    /// The end of the stream behind it.
-    pub(super) end: Lsn,
     pub(super) parts: Vec<Part>,
     /// What is durable, in the order of the stream.
     pub(super) stored: Vec<Arc<Stored>>,

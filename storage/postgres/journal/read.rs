@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{Client, Row, Statement, types::ToSql};
 use uuid::Uuid;
 
 use super::super::{
@@ -14,7 +14,7 @@ use crate::{
     journal::{Cause, Limit, ReadError, Record, RecordKind, Stored},
 };
 
-type Page = Result<Vec<Arc<Stored>>, ReadError>;
+pub(in crate::postgres) type Page = Result<Vec<Arc<Stored>>, ReadError>;
 
 macro_rules! columns {
     () => {
@@ -77,7 +77,7 @@ const OF_ENTITY: &str = page_of_shard!(concat!(
 ));
 
 /// The ranges of the stream after the place $3, and of each the records.
-const OF_STREAM: &str = page!(
+pub(in crate::postgres) const OF_STREAM: &str = page!(
     "select record.* from (select *, sum(records) over (order by last_lsn) - records as before from (select last_lsn, service, \
          number, greatest($3::int8 + 1, first_lsn) - first_lsn + first_off as from_off, last_lsn - first_lsn + first_off as \
          to_off, first_lsn - first_off as shift, last_lsn - greatest($3 + 1, first_lsn) + 1 as records from stream where \
@@ -118,6 +118,15 @@ pub(super) async fn of_stream(store: &Store, after: Lsn, limit: Limit) -> Page {
     page(store, OF_STREAM, limit, &[&large(after.0)], || format!("the stream after {after}")).await
 }
 
+/// The same over a session that has it prepared.
+pub(super) async fn of_stream_over(client: &Client, of_stream: &Statement, after: Lsn, limit: Limit) -> Page {
+    let position = || format!("the stream after {after}");
+    let (records, bytes) = (large(limit.records as u64), large(limit.bytes as u64));
+    let rows = client.query(of_stream, &[&records, &bytes, &large(after.0)]).await;
+    let failed = |error| ReadError::Engine { position: position(), source: StoreError::from(error).into() };
+    parsed(&rows.map_err(failed)?, position)
+}
+
 /// Reads a page, given what comes behind its limits.
 async fn page(
     store: &Store,
@@ -136,10 +145,15 @@ async fn page(
     };
     let rows =
         read.await.map_err(|error| ReadError::Engine { position: position(), source: error.into() })?;
+    parsed(&rows, position)
+}
+
+/// The records in rows.
+pub(in crate::postgres) fn parsed(rows: &[Row], position: impl Fn() -> String) -> Page {
     let mut page = Vec::with_capacity(rows.len());
     for row in rows {
         let damaged = |what: String| ReadError::Damaged { position: position(), what };
-        let stored = stored(&row).map_err(|error| damaged(error.to_string()))?;
+        let stored = stored(row).map_err(|error| damaged(error.to_string()))?;
         page.push(Arc::new(stored.ok_or_else(|| damaged("not a record of this journal".to_owned()))?));
     }
     Ok(page)

@@ -1,6 +1,7 @@
 //! The journal's promises on a real server, and what only a server and a network can do to it.
 
 mod proxy;
+mod writers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +17,7 @@ use crate::{
     conformance::{Engine, JournalEngine, SERVICE, SHARD, append, entity, home, journal_promises, record},
     journal::{Appended, Cause, Record, RecordKind},
     keyring::MasterKey,
-    postgres::testing::{Database, Server, settings},
+    postgres::testing::{Database, Server, Taking, settings},
 };
 
 /// The store of a test.
@@ -29,10 +30,10 @@ impl Engine for Shared {
 }
 
 impl JournalEngine for Shared {
-    type Journal = PostgresJournal;
+    type Journal = Taking;
 
-    async fn journal(&self) -> PostgresJournal {
-        PostgresJournal::open(&self.0.store().await).await.unwrap()
+    async fn journal(&self) -> Taking {
+        on(&self.0).await
     }
 }
 
@@ -40,12 +41,12 @@ journal_promises!(Shared);
 
 const OTHER: ShardId = ShardId { service: SERVICE, number: 2 };
 
-async fn on(database: &Database) -> PostgresJournal {
-    PostgresJournal::open(&database.store().await).await.unwrap()
+async fn on(database: &Database) -> Taking {
+    Taking::open(database.store().await).await
 }
 
 async fn append_to(
-    journal: &PostgresJournal,
+    journal: &Taking,
     shard: ShardId,
     epoch: Epoch,
     records: Vec<Record>,
@@ -55,7 +56,7 @@ async fn append_to(
     fate.await.unwrap()
 }
 
-async fn all_of(journal: &PostgresJournal, shard: ShardId) -> Vec<Arc<Stored>> {
+async fn all_of(journal: &Taking, shard: ShardId) -> Vec<Arc<Stored>> {
     let (mut all, mut after) = (Vec::new(), Offset(0));
     loop {
         let page = journal.read(shard, after, Limit::default()).await.unwrap();
@@ -69,7 +70,7 @@ async fn all_of(journal: &PostgresJournal, shard: ShardId) -> Vec<Arc<Stored>> {
 type Acknowledged = BTreeMap<u128, BTreeSet<u64>>;
 
 /// Entities that append one record after the other until they are told to stop; a refused one is tried again.
-async fn load(journal: &PostgresJournal, epoch: Epoch, entities: u128, stop: &AtomicBool) -> Acknowledged {
+async fn load(journal: &Taking, epoch: Epoch, entities: u128, stop: &AtomicBool) -> Acknowledged {
     let client = |id: u128| async move {
         let (mut acknowledged, mut seq) = (BTreeSet::new(), 1);
         while !stop.load(Ordering::Relaxed) {
@@ -88,7 +89,7 @@ async fn load(journal: &PostgresJournal, epoch: Epoch, entities: u128, stop: &At
 }
 
 /// Everything acknowledged is there once, everything there was acknowledged, and no place is left out.
-async fn nothing_is_lost_or_doubled(journal: &PostgresJournal, acknowledged: &Acknowledged) {
+async fn nothing_is_lost_or_doubled(journal: &Taking, acknowledged: &Acknowledged) {
     let stored = all_of(journal, SHARD).await;
     let mut found = Acknowledged::new();
     for (index, stored) in stored.iter().enumerate() {
@@ -107,11 +108,11 @@ async fn nothing_is_lost_or_doubled(journal: &PostgresJournal, acknowledged: &Ac
 }
 
 /// A journal that reaches its database through a proxy.
-async fn behind_proxy(database: &Database) -> (Proxy, PostgresJournal) {
+async fn behind_proxy(database: &Database) -> (Proxy, Taking) {
     let proxy = Proxy::before(Server::shared().directory.join(".s.PGSQL.5432")).await;
     let url =
         format!("host=127.0.0.1 port={} user=postgres dbname={} sslmode=disable", proxy.port, database.name);
-    let journal = PostgresJournal::open(&Store::open(&settings(&url)).await.unwrap()).await.unwrap();
+    let journal = Taking::open(Store::open(&settings(&url)).await.unwrap()).await;
     (proxy, journal)
 }
 
@@ -264,24 +265,6 @@ async fn a_second_claimer_fences_the_first_and_leaves_its_other_shards() {
     let again = first.claim(SHARD).await.unwrap();
     assert_eq!(again, Claim { epoch: current.next(), tail: Offset(2) });
     append(&first, again.epoch, vec![record(1, 3, 9)]).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_process_that_opens_the_store_last_is_the_one_that_writes() {
-    let database = Database::fresh();
-    let first = on(&database).await;
-    let epoch = first.claim(SHARD).await.unwrap().epoch;
-    append(&first, epoch, vec![record(1, 1, 9)]).await.unwrap();
-    let second = on(&database).await;
-
-    let late = append(&first, epoch, vec![record(1, 2, 9)]).await;
-
-    assert!(matches!(late, Err(AppendError::Unreachable { .. })), "{late:?}");
-    assert!(matches!(first.health(), Health::Poisoned(_)));
-    let claim = second.claim(SHARD).await.unwrap();
-    assert_eq!(claim, Claim { epoch: epoch.next(), tail: Offset(1) });
-    append(&second, claim.epoch, vec![record(1, 2, 9)]).await.unwrap();
-    assert_eq!(all_of(&second, SHARD).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

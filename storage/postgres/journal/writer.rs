@@ -1,27 +1,22 @@
 //! The one task that writes: it drains what waits, sends it, and knows what became of it before it goes on.
 
-mod claim;
+mod grants;
 mod reach;
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use aws_lc_rs::rand;
-use tokio::{
-    sync::{mpsc, watch},
-    time::sleep,
-};
+use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 
-use self::reach::{Failure, in_full, reach};
+pub(super) use self::grants::{Owned, Reply};
+use self::reach::{Failure, reach};
 use super::{
-    super::{OpenError, connect::Connector, pauses::Pauses},
+    super::{OpenError, connect::Connector, in_full, pauses::Pauses},
     Closed, Job, Shared,
     batch::{Batch, Queued},
     seqs::Seqs,
@@ -30,13 +25,12 @@ use super::{
 use crate::{
     AddressMap, Lsn, Seq, ShardId,
     journal::{AppendError, Claim, Group, Health},
-    recent::Recent,
 };
 
 /// A batch is what waits, up to this: more would only make its callers wait for each other's bytes.
 const BATCH_GROUPS: usize = 512;
 const BATCH_BYTES: usize = 1024 * 1024;
-/// A process that has nothing to write asks so often whether the store is still its own.
+/// A process that has nothing to write asks so often whether the store still has what it had.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The writing end.
@@ -48,10 +42,10 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     /// `None` while the store is out of reach.
     session: Option<Session>,
-    /// This process, for the stream and in the upper half of its batches' ids.
-    sequencer: Uuid,
+    /// This process, in the upper half of its batches' ids.
+    id: Uuid,
     batches: u64,
-    /// Where the stream ends.
+    /// The furthest place in the stream that this process has written to.
     lsn: Lsn,
     shards: AddressMap<ShardId, Held>,
     seqs: Seqs,
@@ -59,10 +53,12 @@ pub(super) struct Writer {
     ended: Option<String>,
 }
 
-/// A shard that this process has claimed.
+/// A shard that is or was granted to this process.
 struct Held {
-    /// The newest epoch known, and the tail behind this process's last append.
+    /// The newest epoch known, and the tail behind this process's last append: the store is never behind that.
     at: Claim,
+    /// Whether that epoch is this process's: not once the shard was taken back, or another process's epoch was met.
+    is_granted: bool,
     /// Why it takes nothing any more.
     stopped: Option<AppendError>,
 }
@@ -74,25 +70,20 @@ impl Writer {
     ) -> Result<(Self, Arc<Shared>), OpenError> {
         let mut id = [0; 16];
         rand::fill(&mut id).map_err(|_why| OpenError::Thread(std::io::Error::other("no randomness")))?;
-        let sequencer = Uuid::from_bytes(id);
         let session = Session::open(&connector).await.map_err(|error| connector.refused(error))?;
-        let lsn = session.take_stream(sequencer).await;
-        let lsn =
-            lsn.map_err(|source| OpenError::Statement { what: "take the stream over".to_owned(), source })?;
-        let shared = Arc::new(Shared {
-            keyring: OnceLock::new(),
-            recent: RwLock::new(Recent::default()),
-            health: RwLock::new(Health::Writable),
-            durable: watch::Sender::new(lsn),
-            is_closing: AtomicBool::new(false),
-        });
+        let lsn = session.end().await;
+        let lsn = lsn.map_err(|source| OpenError::Statement {
+            what: "read the end of the stream".to_owned(),
+            source,
+        })?;
+        let shared = Arc::new(Shared::at(lsn));
         let writer = Self {
             connector,
             jobs,
             put_back: None,
             shared: Arc::clone(&shared),
             session: Some(session),
-            sequencer,
+            id: Uuid::from_bytes(id),
             batches: 0,
             lsn,
             shards: AddressMap::default(),
@@ -110,9 +101,14 @@ impl Writer {
                     let groups = self.gather_groups(queued);
                     self.write(groups).await;
                 }
-                Job::Claim(shard, reply) => {
-                    let claims = self.gather_claims(shard, reply);
-                    self.claim(claims).await;
+                Job::Claim(shard, reply) => drop(reply.send(self.granted(shard))),
+                Job::Grant(shards, reply) => {
+                    let granted = self.grant(shards).await;
+                    drop(reply.send(granted));
+                }
+                Job::Revoke(shards, reply) => {
+                    self.revoke(&shards);
+                    reply.send(()).unwrap_or_default();
                 }
                 Job::Close(reply) => {
                     self.session = None;
@@ -207,7 +203,7 @@ impl Writer {
         let Some(session) = self.session.as_ref().filter(|_| !unknown.is_empty()) else {
             return Ok(());
         };
-        let seqs = session.last_seqs(&unknown).await?;
+        let seqs = in_time(&self.shared, session.last_seqs(&unknown)).await?;
         for (key, seq) in unknown.into_iter().zip(seqs) {
             self.seqs.set(key, seq);
         }
@@ -228,7 +224,7 @@ impl Writer {
             accepted.push(queued);
         }
         self.batches += 1;
-        let (upper, _) = self.sequencer.as_u64_pair();
+        let (upper, _) = self.id.as_u64_pair();
         Batch::new(Uuid::from_u64_pair(upper, self.batches), accepted, |shard| {
             Some(self.shards.get(&shard)?.at)
         })
@@ -247,7 +243,8 @@ impl Writer {
             return Err(stopped);
         }
         let current = held.map(|held| held.at.epoch).unwrap_or_default();
-        if group.epoch != current || held.is_none() {
+        let is_granted = held.is_some_and(|held| held.is_granted);
+        if group.epoch != current || !is_granted {
             return Err(AppendError::Fenced { shard: group.shard, current, claimed: group.epoch });
         }
         if let Some(keyring) = self.shared.keyring.get()
@@ -278,10 +275,10 @@ impl Writer {
                 batch.refuse(&AppendError::Unreachable { reason: "there is no connection".to_owned() });
                 break;
             };
-            let failure = match session.append(&batch, self.sequencer, self.lsn).await {
+            let failure = match in_time(&self.shared, session.append(&batch)).await {
                 Ok(written) => {
-                    for place in written {
-                        batch.settle(place, Ok(()));
+                    for (place, first) in written {
+                        batch.settle(place, Ok(first));
                     }
                     None
                 }
@@ -327,6 +324,7 @@ impl Writer {
                 Some(session) => Ok(session),
                 None => reach(self.connector.clone(), pauses.next()).await,
             };
+            let end = self.known_end();
             let seen = match session {
                 Ok(session) => {
                     let seen = session.look(&batch.open(), batch.id).await;
@@ -337,7 +335,7 @@ impl Writer {
             };
             match seen {
                 Ok(seen) => {
-                    self.judge(batch, &seen);
+                    self.judge(batch, end, &seen);
                     return true;
                 }
                 Err(failure) => self.lose(&failure),
@@ -350,12 +348,12 @@ impl Writer {
         }
     }
 
-    /// Says of each open part what is certain by now.
-    fn judge(&mut self, batch: &mut Batch, seen: &Seen) {
+    /// Says of each open part what is certain by now, given up to where the stream was known before.
+    fn judge(&mut self, batch: &mut Batch, end: Lsn, seen: &Seen) {
         for (place, shard, known) in batch.open() {
             let found = seen.claim(place);
-            if seen.is_there(place) {
-                batch.settle(place, Ok(()));
+            if let Some(first) = seen.first(place) {
+                batch.settle(place, Ok(first));
             } else if let Some(rolled_back) = rolled_back(shard, known, found) {
                 batch.settle(place, Err(rolled_back));
             } else if let Some(found) = found.filter(|found| found.epoch > known.epoch) {
@@ -370,40 +368,34 @@ impl Writer {
             return;
         }
         if batch.is_written() {
-            // One statement has moved the stream, and the others' shards were not where they are now.
+            // One statement has written the others, and these shards were not where they are now.
             batch.refuse(&AppendError::Unreachable {
                 reason: "shards moved while they were written".to_owned(),
             });
-        } else if let Some(reason) = self.stream_is_lost(seen) {
+        } else if let Some(reason) = stream_is_lost(end, seen) {
             batch.refuse(&AppendError::Unreachable { reason: reason.clone() });
             self.end(reason);
         }
     }
 
-    /// Why this process cannot go on with the stream.
-    fn stream_is_lost(&self, seen: &Seen) -> Option<String> {
-        match seen.stream {
-            Some((sequencer, _)) if sequencer != self.sequencer => {
-                Some("another process writes to it".to_owned())
-            }
-            Some((_, lsn)) if lsn == self.lsn => None,
-            Some((_, lsn)) => {
-                Some(format!("store_rolled_back: the stream was left at {}, and is at {lsn}", self.lsn))
-            }
-            None => Some("store_rolled_back: the stream is gone".to_owned()),
-        }
+    /// Up to where this process knows the stream: by what it has written itself, and what it has followed.
+    fn known_end(&self) -> Lsn {
+        self.lsn.max(*self.shared.durable.borrow())
     }
 
     /// Answers everybody and keeps what is true now.
     fn finish(&mut self, batch: Batch) {
-        let finished = batch.finish(self.lsn);
+        let finished = batch.finish();
         for part in finished.parts {
             let Some(held) = self.shards.get_mut(&part.shard) else {
                 continue;
             };
             match part.fate {
-                Some(Ok(())) => held.at.tail.0 += part.records,
-                Some(Err(AppendError::Fenced { current, .. })) => held.at.epoch = current,
+                Some(Ok(_)) => held.at.tail.0 += part.records,
+                Some(Err(AppendError::Fenced { current, .. })) => {
+                    held.at.epoch = current;
+                    held.is_granted = false;
+                }
                 Some(Err(error @ AppendError::RolledBack { .. })) => held.stopped = Some(alarmed(error)),
                 _ => {}
             }
@@ -411,26 +403,17 @@ impl Writer {
         for key in &finished.lost {
             self.seqs.forget(key);
         }
-        if !finished.stored.is_empty() {
+        let mut is_followed = true;
+        if let Some(last) = finished.stored.last() {
             self.set_health(Health::Writable);
-            let mut recent = self.shared.recent.write().unwrap_or_else(PoisonError::into_inner);
-            for stored in finished.stored {
-                recent.push(stored);
-            }
+            self.lsn = self.lsn.max(last.lsn);
+            // Readers may see it from now on, but are woken behind those who wait for an answer.
+            is_followed = self.shared.wrote(finished.stored);
         }
-        // Readers may see it from now on, but are woken behind those who wait for an answer.
-        let is_longer = finished.end > self.lsn;
-        self.lsn = finished.end;
-        self.shared.durable.send_if_modified(|durable| {
-            *durable = finished.end;
-            false
-        });
         for (done, fate) in finished.told {
             done(fate);
         }
-        if is_longer {
-            self.shared.durable.send_modify(|_| {});
-        }
+        self.shared.wake(is_followed);
     }
 
     /// Nothing is written by this process any more.
@@ -443,13 +426,35 @@ impl Writer {
     }
 
     fn set_health(&self, health: Health) {
-        *self.shared.health.write().unwrap_or_else(PoisonError::into_inner) = health;
+        self.shared.set_health(health);
     }
 
     fn pauses(&self) -> Pauses {
-        let (seed, _) = self.sequencer.as_u64_pair();
+        let (seed, _) = self.id.as_u64_pair();
         Pauses::new(seed ^ self.batches)
     }
+}
+
+/// A store that takes this long over a statement is shown to be out of reach until it answers: whatever waits for an
+/// append waits for that, too.
+const HANGS_AFTER: Duration = Duration::from_secs(2);
+
+/// Waits for an answer, however long it takes, and shows when that is long.
+async fn in_time<T>(shared: &Shared, answer: impl Future<Output = T>) -> T {
+    tokio::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        () = sleep(HANGS_AFTER) => {}
+    }
+    let before = shared.health.read().unwrap_or_else(PoisonError::into_inner).clone();
+    if before != Health::Writable {
+        return answer.await;
+    }
+    shared.set_health(Health::Unreachable("it does not answer".to_owned()));
+    let answer = answer.await;
+    shared.set_health(before);
+    answer
 }
 
 /// How a batch ended.
@@ -463,6 +468,15 @@ enum Committed {
 fn refuse(groups: Vec<Queued>, error: &AppendError) {
     for queued in groups {
         queued.refuse(error);
+    }
+}
+
+/// Why this process cannot go on with the stream: the store has forgotten a part of it.
+fn stream_is_lost(known: Lsn, seen: &Seen) -> Option<String> {
+    match seen.stream {
+        Some(end) if end >= known => None,
+        Some(end) => Some(format!("store_rolled_back: the stream was known up to {known}, and is at {end}")),
+        None => Some("store_rolled_back: the stream is gone".to_owned()),
     }
 }
 

@@ -6,10 +6,10 @@ use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::{Job, Session, Trouble, Writer, alarmed, rolled_back};
+use super::{Job, Session, Trouble, Writer, alarmed, in_time, rolled_back, stream_is_lost};
 use crate::{
     journal::{AppendError, Health},
-    postgres::connect::Connector,
+    postgres::{connect::Connector, in_full},
 };
 
 /// A server that takes a connection and then says nothing is taken for one that is not there.
@@ -57,6 +57,11 @@ impl Writer {
                     self.put_back = Some(Job::Close(reply));
                     return ControlFlow::Break(());
                 }
+                // Nothing is under way.
+                (Some(Job::Revoke(shards, reply)), _) => {
+                    self.revoke(&shards);
+                    reply.send(()).unwrap_or_default();
+                }
                 (Some(job), Some(refusal)) => job.refuse(refusal),
                 _ => {}
             }
@@ -75,7 +80,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Looks whether the store is still there, and this process's.
+    /// Looks whether the store is still there, and has what it had.
     pub(super) async fn look_around(&mut self) {
         let Some(session) = self.session.take() else { return };
         match self.examine(&session).await {
@@ -94,7 +99,8 @@ impl Writer {
     async fn examine(&mut self, session: &Session) -> Result<Option<String>, Failure> {
         let held: Vec<_> =
             self.shards.iter().enumerate().map(|(at, (shard, held))| (at, *shard, held.at)).collect();
-        let seen = session.look(&held, Uuid::nil()).await?;
+        let end = self.known_end();
+        let seen = in_time(&self.shared, session.look(&held, Uuid::nil())).await?;
         for (at, shard, known) in held {
             if let Some(error) = rolled_back(shard, known, seen.claim(at))
                 && let Some(held) = self.shards.get_mut(&shard)
@@ -102,7 +108,7 @@ impl Writer {
                 held.stopped.get_or_insert_with(|| alarmed(error));
             }
         }
-        Ok(self.stream_is_lost(&seen))
+        Ok(stream_is_lost(end, &seen))
     }
 
     /// What to answer when a statement failed that wrote nothing; the session goes if it is of no use.
@@ -133,15 +139,4 @@ fn attempt(connector: &Connector, pause: Duration) -> Attempt {
 pub(super) async fn reach(connector: Connector, pause: Duration) -> Result<Session, Failure> {
     sleep(pause).await;
     Ok(timeout(ANSWER_TIMEOUT, Session::open(&connector)).await.map_err(|_elapsed| Failure::Silent)??)
-}
-
-/// An error with its causes: the database's own words are in them.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -1,0 +1,194 @@
+//! Questions and answers between nodes, over the link: by another node if there is no link of its own.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prognet_supervisor::{Lsn, Uncarried};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::{
+    link::{Link, LinkError},
+    step::Message,
+    tables::{Incarnation, NodeId},
+};
+
+/// What a frame of the link says. MessagePack with field names: it may gain fields and variants.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Frame {
+    /// A question; it is for this run of the node alone.
+    Ask {
+        id: u64,
+        to: Incarnation,
+        #[serde(with = "serde_bytes")]
+        parcel: Vec<u8>,
+    },
+    /// An answer; none if nobody there looked at the question.
+    Answer { id: u64, parcel: Option<serde_bytes::ByteBuf> },
+    /// A frame for a third node, or from one.
+    Relay {
+        from: Incarnation,
+        to: NodeId,
+        #[serde(with = "serde_bytes")]
+        frame: Vec<u8>,
+    },
+    /// Between the members.
+    Tell(Message),
+    /// How far the sender knows the log.
+    Durable(Lsn),
+}
+
+impl Frame {
+    pub(crate) fn encode(&self) -> Option<Bytes> {
+        rmp_serde::to_vec_named(self).ok().map(Bytes::from)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        rmp_serde::from_slice(bytes).ok()
+    }
+}
+
+/// Frames to no particular home.
+pub(crate) const CONTROL: u64 = 0;
+
+/// Questions that wait for their answers.
+pub(crate) struct Carrier {
+    link: Arc<dyn Link>,
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, Waiting>>,
+}
+
+struct Waiting {
+    /// Whose link carries it.
+    by: NodeId,
+    answer: oneshot::Sender<Result<Vec<u8>, Uncarried>>,
+}
+
+/// A question that goes when nobody waits for its answer any more.
+struct Asked<'a>(&'a Carrier, u64);
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.0.lock().remove(&self.1);
+    }
+}
+
+impl Carrier {
+    pub(crate) fn new(link: Arc<dyn Link>) -> Self {
+        Self { link, next: AtomicU64::new(1), waiting: Mutex::default() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks a node, and waits for its answer.
+    pub(crate) async fn ask(
+        &self,
+        me: Incarnation,
+        to: Incarnation,
+        lane: u64,
+        parcel: Vec<u8>,
+        wait: Duration,
+    ) -> Result<Vec<u8>, Uncarried> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let frame = Frame::Ask { id, to, parcel }.encode().ok_or(Uncarried::NotTaken)?;
+        let (answer, answered) = oneshot::channel();
+        let _asked = Asked(self, id);
+        self.send_somehow(me, to.node, lane, frame, |by| {
+            self.lock().insert(id, Waiting { by, answer });
+        })?;
+        match tokio::time::timeout(wait, answered).await {
+            Ok(Ok(answer)) => answer,
+            // Nobody waits for it any more, or not long enough.
+            Ok(Err(_)) | Err(_) => Err(Uncarried::Lost),
+        }
+    }
+
+    /// Sends over the link to a node, or over that to another one.
+    fn send_somehow(
+        &self,
+        me: Incarnation,
+        to: NodeId,
+        lane: u64,
+        frame: Bytes,
+        before: impl FnOnce(NodeId),
+    ) -> Result<(), Uncarried> {
+        let linked: Vec<_> = self.link.peers().into_iter().map(|peer| peer.incarnation.node).collect();
+        if linked.contains(&to) {
+            before(to);
+            return self.hand_over(to, lane, frame);
+        }
+        let Some(by) = linked.first().copied() else { return Err(Uncarried::NotTaken) };
+        let relay = Frame::Relay { from: me, to, frame: frame.to_vec() };
+        let relay = relay.encode().ok_or(Uncarried::NotTaken)?;
+        before(by);
+        self.hand_over(by, lane, relay)
+    }
+
+    fn hand_over(&self, to: NodeId, lane: u64, frame: Bytes) -> Result<(), Uncarried> {
+        self.link.send(to, lane, frame).map_err(|error| match error {
+            LinkError::Large => Uncarried::Large,
+            LinkError::Down | LinkError::Busy => Uncarried::NotTaken,
+        })
+    }
+
+    /// Answers a node that asked.
+    pub(crate) fn answer(&self, me: Incarnation, to: NodeId, lane: u64, id: u64, parcel: Option<Vec<u8>>) {
+        let parcel = parcel.map(serde_bytes::ByteBuf::from);
+        let Some(frame) = (Frame::Answer { id, parcel }).encode() else { return };
+        if let Err(error) = self.send_somehow(me, to, lane, frame, |_by| {}) {
+            // Whoever asked learns that nobody knows, and asks again.
+            tracing::debug!(node = %to, %error, "an answer does not reach {to}");
+        }
+    }
+
+    /// Passes a relayed frame on; never a second time.
+    pub(crate) fn relay(&self, from: Incarnation, to: NodeId, frame: Vec<u8>) {
+        let Some(relay) = (Frame::Relay { from, to, frame }).encode() else { return };
+        if let Err(error) = self.hand_over(to, CONTROL, relay) {
+            tracing::debug!(node = %to, %error, "a frame cannot be relayed to {to}");
+        }
+    }
+
+    /// An answer has come.
+    pub(crate) fn answered(&self, id: u64, parcel: Option<Vec<u8>>) {
+        if let Some(waiting) = self.lock().remove(&id) {
+            drop(waiting.answer.send(parcel.ok_or(Uncarried::NotTaken)));
+        }
+    }
+
+    /// The link to a node is down: what it carried will not be answered.
+    pub(crate) fn lost(&self, node: NodeId) {
+        let mut waiting = self.lock();
+        let lost: Vec<_> = waiting.iter().filter(|(_, one)| one.by == node).map(|(id, _)| *id).collect();
+        for id in lost {
+            if let Some(one) = waiting.remove(&id) {
+                drop(one.answer.send(Err(Uncarried::Lost)));
+            }
+        }
+    }
+
+    /// Says something to a node.
+    pub(crate) fn tell(&self, to: NodeId, frame: &Frame) {
+        let Some(frame) = frame.encode() else { return };
+        // It only hastens what the tables tell as well.
+        if let Err(error) = self.link.send(to, CONTROL, frame) {
+            tracing::trace!(node = %to, %error, "a word does not reach {to}");
+        }
+    }
+
+    /// Says something to everybody linked.
+    pub(crate) fn announce(&self, frame: &Frame) {
+        for peer in self.link.peers() {
+            self.tell(peer.incarnation.node, frame);
+        }
+    }
+}

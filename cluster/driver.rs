@@ -1,0 +1,368 @@
+//! The one place that feeds a [`Member`]: on a thread of its own, so that a busy node keeps its lease.
+//!
+//! ```text
+//!  ticks, answers of the store, words of peers, done work ──▶ Member::step ──▶ statements, words, work for the host
+//!                                                                  └──▶ the map that routers read
+//! ```
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prognet_supervisor::{Epoch, Lsn, ShardId, leases::Leases};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, mpsc, watch},
+};
+
+use crate::{
+    Input, Member, Output,
+    carrier::{CONTROL, Carrier, Frame},
+    clocks::boot_time,
+    host::Host,
+    link::{Link, LinkEvent},
+    map::Maps,
+    membership::{Proof, Refusal},
+    tables::{Answer, Incarnation, Lost, NodeId, NodeRow, Statement, Status},
+};
+
+/// Between two ticks: half of what a member asks for at least.
+const TICK: Duration = Duration::from_millis(50);
+/// Between two words about how far the log is known.
+const DURABLE_EVERY: Duration = Duration::from_millis(2);
+/// Between two looks which keys were destroyed.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How long after its lease a node that is down is still linked to.
+const LINGERS: Duration = Duration::from_secs(5 * 60);
+/// Inputs taken in together at most, so that none waits long for what it leads to.
+const AT_ONCE: usize = 512;
+/// Inputs that wait: far more than a step leaves behind.
+const INPUTS: usize = 16 * 1024;
+
+/// How a membership ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It has given everything away and left.
+    Left,
+    /// It may not join.
+    Refused(Refusal),
+}
+
+/// What a driver works with.
+pub(crate) struct Driver {
+    pub(crate) leases: Arc<dyn Leases>,
+    pub(crate) link: Arc<dyn Link>,
+    pub(crate) carrier: Arc<Carrier>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) maps: Arc<Maps>,
+    /// Where the host's work runs.
+    pub(crate) work: Handle,
+    pub(crate) ended: watch::Sender<Option<Ended>>,
+    pub(crate) me: watch::Sender<Option<Incarnation>>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+    /// Steps of one shard are taken one after the other.
+    turns: Mutex<HashMap<ShardId, Arc<Mutex<()>>>>,
+    /// The last word about the log.
+    told: AtomicU64,
+}
+
+/// The way in.
+pub(crate) fn inputs() -> (mpsc::Sender<Input>, mpsc::Receiver<Input>) {
+    mpsc::channel(INPUTS)
+}
+
+impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "its parts, each once")]
+    pub(crate) fn new(
+        leases: Arc<dyn Leases>,
+        link: Arc<dyn Link>,
+        carrier: Arc<Carrier>,
+        host: Arc<dyn Host>,
+        maps: Arc<Maps>,
+        work: Handle,
+        ended: watch::Sender<Option<Ended>>,
+        me: watch::Sender<Option<Incarnation>>,
+        inputs: mpsc::Sender<Input>,
+    ) -> Arc<Self> {
+        let (turns, told) = (Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { leases, link, carrier, host, maps, work, ended, me, inputs, turns, told })
+    }
+
+    /// Feeds the member until it is over.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut member: Member,
+        mut inputs: mpsc::Receiver<Input>,
+        mut events: mpsc::Receiver<LinkEvent>,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut refresh = tokio::time::interval(REFRESH_EVERY);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut durable = self.host.durable();
+        let mut pause = tokio::time::interval(DURABLE_EVERY);
+        while self.ended.borrow().is_none() {
+            let input = tokio::select! {
+                biased;
+                _ = tick.tick() => Input::Tick,
+                Some(input) = inputs.recv() => input,
+                Some(event) = events.recv() => match self.met(event) {
+                    Some(input) => input,
+                    None => continue,
+                },
+                _ = refresh.tick() => {
+                    let host = Arc::clone(&self.host);
+                    drop(self.work.spawn(async move { host.refresh().await }));
+                    continue;
+                }
+                Ok(()) = durable.changed() => {
+                    self.tell_durable(*durable.borrow_and_update());
+                    pause.tick().await;
+                    continue;
+                }
+            };
+            // What is done meanwhile is taken in together: settling costs as much for one input as for many.
+            let mut together = vec![input];
+            together.extend(std::iter::from_fn(|| inputs.try_recv().ok()).take(AT_ONCE));
+            let out = member.steps(boot_time(), together);
+            self.carry_out(&mut member, out);
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, member: &mut Member, out: Vec<Output>) {
+        self.me.send_if_modified(|me| {
+            let now = member.incarnation();
+            std::mem::replace(me, now) != now
+        });
+        if let Some(me) = member.incarnation() {
+            self.link.became(me);
+        }
+        self.maps.publish(member);
+        let mut opening = Vec::new();
+        for output in out {
+            match output {
+                Output::Run(statement) => self.ask(statement),
+                Output::Open { shard, epoch, .. } => opening.push((shard, epoch)),
+                Output::Stop { shard, epoch } => self.stop(shard, epoch),
+                Output::Close { shard } => self.close(shard),
+                // What is hot is read by whoever asks first: the store answers in a millisecond.
+                Output::Prepare { shard, epoch } => self.feed(Input::Prepared { shard, epoch }),
+                Output::Forget { .. } => {}
+                Output::Fence => {
+                    tracing::warn!("the lease is over: this node answers nothing until it has it again");
+                }
+                Output::Resume => tracing::info!("the lease holds"),
+                Output::Tell { to, message } => self.carrier.tell(to, &Frame::Tell(message)),
+                Output::Announce(message) => self.carrier.announce(&Frame::Tell(message)),
+                Output::Refused(refusal) => drop(self.ended.send(Some(Ended::Refused(refusal)))),
+                Output::Left => drop(self.ended.send(Some(Ended::Left))),
+            }
+        }
+        if !opening.is_empty() {
+            self.open(opening);
+        }
+        self.meet(member);
+    }
+
+    /// Keeps links to whoever is here, or may be: a node that lost its lease still leads requests to the others.
+    fn meet(&self, member: &Member) {
+        let (Some(me), view) = (member.incarnation(), member.view()) else { return };
+        let may_be_here = |row: &&NodeRow| {
+            row.incarnation.node != me.node
+                && (row.status != Status::Down || view.now() < row.lease_until.after(LINGERS))
+        };
+        let mut newest: BTreeMap<NodeId, &NodeRow> = BTreeMap::new();
+        for row in view.nodes().iter().filter(may_be_here) {
+            let known = newest.entry(row.incarnation.node).or_insert(row);
+            if known.incarnation < row.incarnation {
+                *known = row;
+            }
+        }
+        let peers = newest.into_values().map(|row| (row.incarnation, row.profile.address.clone()));
+        self.link.meet(peers.collect());
+    }
+
+    fn feed(&self, input: Input) {
+        if self.inputs.try_send(input).is_err() {
+            tracing::error!("the member is behind: what it was told is lost, its tables will say it");
+        }
+    }
+
+    /// Runs a statement; its answer comes back as an input, as does that there is none.
+    fn ask(self: &Arc<Self>, statement: Statement) {
+        let driver = Arc::clone(self);
+        // On this thread: a busy node keeps its lease.
+        aside(async move {
+            let answer = driver.answer(statement).await;
+            drop(driver.inputs.send(Input::Answered(answer)).await);
+        });
+    }
+
+    async fn answer(&self, statement: Statement) -> Answer {
+        let (leases, asked_at) = (&self.leases, boot_time());
+        let what = statement.name();
+        let lost = |error: prognet_supervisor::leases::Error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store did not {what}");
+            Lost
+        };
+        match statement {
+            Statement::Read { after } => Answer::Read(leases.read(after).await.map_err(lost)),
+            Statement::Join { view, node, profile } => {
+                let result = leases.join(view, node, &profile).await.map_err(lost);
+                Answer::Joined { asked_at, result }
+            }
+            Statement::Renew { by } => {
+                Answer::Renewed { by, asked_at, result: leases.renew(by).await.map_err(lost) }
+            }
+            Statement::ChangeStatus { of, from, to } => Answer::StatusChanged {
+                of,
+                to,
+                result: leases.change_status(of, from, to).await.map_err(lost),
+            },
+            Statement::DeclareDown { of, is_proven } => {
+                let result = leases.declare_down(of, is_proven).await.map_err(lost);
+                if result == Ok(true) {
+                    tracing::warn!(node = %of.node, incarnation = of.number, "declared {of} down");
+                }
+                Answer::DeclaredDown { of, result }
+            }
+            Statement::Forget { of } => Answer::Forgotten(leases.forget(of).await.map_err(lost)),
+            Statement::Claim { by, shards } => {
+                Answer::Claimed { by, result: leases.claim(by, &shards).await.map_err(lost) }
+            }
+            Statement::MarkReleasing { by, shard, epoch } => {
+                Answer::MarkedReleasing(leases.mark_releasing(by, shard, epoch).await.map_err(lost))
+            }
+            Statement::Free { by, shard, epoch } => {
+                let result = leases.free(by, shard, epoch).await.map(|_freed| ()).map_err(lost);
+                Answer::Freed { by, shard, epoch, result }
+            }
+            Statement::Propose { view, map, moves } => {
+                Answer::Proposed(leases.propose(view, map, &moves).await.map_err(lost))
+            }
+        }
+    }
+
+    /// A shard's turn: what was asked of it before is done when it comes.
+    async fn turn(&self, shard: ShardId) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = Arc::clone(self.turns.lock().await.entry(shard).or_default());
+        turn.lock_owned().await
+    }
+
+    fn open(self: &Arc<Self>, shards: Vec<(ShardId, Epoch)>) {
+        let driver = Arc::clone(self);
+        aside(async move {
+            let mut turns = Vec::with_capacity(shards.len());
+            for (shard, _) in &shards {
+                turns.push(driver.turn(*shard).await);
+            }
+            let granted = driver.host.grant(shards.clone()).await.unwrap_or_else(|error| {
+                tracing::warn!(error, shards = shards.len(), "failed to open shards");
+                Vec::new()
+            });
+            for (shard, epoch) in shards {
+                let input = if granted.contains(&shard) {
+                    Input::Opened { shard, epoch }
+                } else {
+                    Input::OpenFailed { shard, epoch }
+                };
+                drop(driver.inputs.send(input).await);
+            }
+            drop(turns);
+        });
+    }
+
+    fn stop(self: &Arc<Self>, shard: ShardId, epoch: Epoch) {
+        let driver = Arc::clone(self);
+        drop(self.work.spawn(async move {
+            driver.host.drain(shard).await;
+            drop(driver.inputs.send(Input::Flushed { shard, epoch }).await);
+        }));
+    }
+
+    fn close(self: &Arc<Self>, shard: ShardId) {
+        let driver = Arc::clone(self);
+        aside(async move {
+            let _turn = driver.turn(shard).await;
+            driver.host.close(shard).await;
+        });
+    }
+
+    /// Says how far the log is known here, if nobody said so before.
+    fn tell_durable(&self, lsn: Lsn) {
+        if self.told.fetch_max(lsn.0, Ordering::Relaxed) < lsn.0 {
+            self.carrier.announce(&Frame::Durable(lsn));
+        }
+    }
+
+    fn met(self: &Arc<Self>, event: LinkEvent) -> Option<Input> {
+        match event {
+            LinkEvent::Up(peer) => {
+                tracing::info!(node = %peer.node, "linked to {peer}");
+                Some(Input::PeerReached(peer.node))
+            }
+            LinkEvent::Down(node) => {
+                tracing::warn!(node = %node, "the link to {node} is down");
+                self.carrier.lost(node);
+                Some(Input::PeerLost(node))
+            }
+            LinkEvent::Refused { of, address } => {
+                Some(Input::PeerGone { of, proof: Proof::Refused(address) })
+            }
+            LinkEvent::TurnedAway { of, why } => Some(Input::PeerTurnedAway { node: of.node, why }),
+            LinkEvent::Heard { from, frame } => self.heard(from, &frame),
+        }
+    }
+
+    fn heard(self: &Arc<Self>, from: Incarnation, frame: &[u8]) -> Option<Input> {
+        let Some(frame) = Frame::decode(frame) else {
+            tracing::warn!(node = %from.node, "a frame of {from} says nothing that this build knows");
+            return None;
+        };
+        match frame {
+            Frame::Ask { id, to, parcel } => self.asked(from.node, id, to, parcel),
+            Frame::Answer { id, parcel } => {
+                self.carrier.answered(id, parcel.map(serde_bytes::ByteBuf::into_vec));
+            }
+            Frame::Relay { from: sender, to, frame } => {
+                if self.me.borrow().is_some_and(|me| me.node == to) {
+                    // A relayed frame is never one that was relayed before.
+                    return match Frame::decode(&frame) {
+                        Some(Frame::Relay { .. }) | None => None,
+                        Some(_) => self.heard(sender, &frame),
+                    };
+                }
+                self.carrier.relay(sender, to, frame);
+            }
+            Frame::Tell(message) => {
+                self.maps.stir();
+                return Some(Input::Heard(message));
+            }
+            Frame::Durable(lsn) => {
+                self.told.fetch_max(lsn.0, Ordering::Relaxed);
+                self.host.heard_of(lsn);
+            }
+        }
+        None
+    }
+
+    /// A node asks: looked at on the host's threads.
+    fn asked(self: &Arc<Self>, from: NodeId, id: u64, to: Incarnation, parcel: Vec<u8>) {
+        let Some(me) = *self.me.borrow() else { return };
+        let driver = Arc::clone(self);
+        drop(self.work.spawn(async move {
+            let answer = if me == to { Some(driver.host.receive(parcel).await) } else { None };
+            driver.carrier.answer(me, from, CONTROL, id, answer);
+        }));
+    }
+}
+
+/// Works beside the driver, on its thread.
+fn aside(work: impl Future<Output = ()> + Send + 'static) {
+    drop(Handle::current().spawn(work));
+}

@@ -1,0 +1,44 @@
+//! Links between nodes that are slow, break or stand still.
+
+use std::time::Duration;
+
+use super::{Cluster, NAMES, after, under_load};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_that_are_slow_or_break_double_nothing_and_move_nothing() {
+    let mut cluster = Cluster::behind_proxies(&NAMES).await;
+    let before = cluster.map();
+    under_load(&mut cluster, "slow", async |seats, clients, _| {
+        let all = |delay| seats.iter().for_each(|seat| seat.door.set(|rules| rules.delay = delay));
+        all(Duration::from_millis(40));
+        clients.goes_on(60).await;
+        for _ in 0..6 {
+            for seat in seats.iter() {
+                seat.door.set(|rules| rules.is_cut = true);
+                seat.door.set(|rules| rules.is_cut = false);
+                clients.goes_on(5).await;
+            }
+        }
+        all(Duration::ZERO);
+    })
+    .await;
+    assert_eq!(cluster.map(), before);
+}
+
+/// Its connections stay open, and whatever is sent to it is never read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_stops_reading_keeps_nobody_from_the_others() {
+    let mut cluster = Cluster::behind_proxies(&NAMES).await;
+    let before = cluster.map();
+    under_load(&mut cluster, "stall", async |seats, clients, _| {
+        for _ in 0..2 {
+            seats[1].door.set(|rules| rules.is_stalled = true);
+            after(Duration::from_secs(4)).await;
+            clients.goes_on(30).await;
+            seats[1].door.set(|rules| rules.is_stalled = false);
+            clients.goes_on(30).await;
+        }
+    })
+    .await;
+    assert_eq!(cluster.map(), before);
+}

@@ -1,0 +1,256 @@
+//! Several nodes on one database, whose links to each other and to it lead through proxies.
+
+use std::{
+    cell::{Cell, RefCell},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{
+    Node,
+    postgres::Server,
+    proxy::{Proxy, Target},
+    until_in,
+};
+
+/// What a cluster of three takes on a busy machine to be evenly loaded: far more than it needs.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Looks at a map that stays as it is, before nothing is about to move: plans are made every second.
+const CALM: usize = 30;
+
+/// One cluster at a time: leases are kept by the clock, also on a machine that is busy with other tests.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits for the others.
+pub(crate) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+/// A cluster; its processes are killed when it is dropped.
+pub(crate) struct Cluster {
+    _turn: MutexGuard<'static, ()>,
+    server: Arc<Server>,
+    pub(crate) database: String,
+    pub(crate) seats: Vec<Seat>,
+}
+
+/// A place for a node.
+pub(crate) struct Seat {
+    pub(crate) data: TempDir,
+    settings: Vec<(String, String)>,
+    /// Where clients find it, however often it is started.
+    listen: String,
+    /// What others dial.
+    pub(crate) door: Proxy,
+    /// What it reaches the database through.
+    pub(crate) store: Proxy,
+    node: Option<Node>,
+}
+
+impl Seat {
+    /// The node that runs here.
+    pub(crate) fn node(&self) -> &Node {
+        self.node.as_ref().expect("no node runs here")
+    }
+
+    /// Another setting from the next start on.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Runs a command with the settings of this place.
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_prognet"));
+        command.args(arguments).env("PROGNET_STORAGE_DATA", self.data.path());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value))).output().unwrap()
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.node.take().expect("no node runs here").kill();
+    }
+
+    /// SIGTERM; the exit code, once it has left.
+    pub(crate) async fn leave(&mut self) -> Option<i32> {
+        let node = self.node.take().expect("no node runs here");
+        tokio::task::spawn_blocking(move || node.terminate()).await.unwrap()
+    }
+
+    /// Starts a node, and returns once it answers.
+    pub(crate) async fn start(&mut self) {
+        let (data, listen, settings) =
+            (self.data.path().to_owned(), self.listen.clone(), self.settings.clone());
+        let started = tokio::task::spawn_blocking(move || start(&data, &listen, &settings));
+        self.node = Some(started.await.unwrap());
+    }
+
+    /// The exit code of a node that has ended by itself.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let code = self.node.as_mut().expect("no node runs here").ended().await;
+        self.node = None;
+        code
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.node().signal(signal);
+    }
+}
+
+fn start(data: &Path, listen: &str, settings: &[(String, String)]) -> Node {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    Node::at(data, listen, &settings)
+}
+
+impl Cluster {
+    /// Nodes of these names, all up, that own about as much each.
+    pub(crate) async fn of(names: &[&'static str], more: &[(&str, &str)]) -> Self {
+        let mut cluster = Self::empty(names, more).await;
+        cluster.start().await;
+        cluster
+    }
+
+    /// The same, whose links to each other lead through proxies.
+    pub(crate) async fn behind_proxies(names: &[&'static str]) -> Self {
+        let mut cluster = Self::empty(names, &[]).await;
+        for seat in &mut cluster.seats {
+            let door = seat.door.address();
+            seat.set("PROGNET_CLUSTER_ADDRESS", &door);
+        }
+        cluster.start().await;
+        cluster
+    }
+
+    /// Starts a node at each place, the first one first.
+    pub(crate) async fn start(&mut self) {
+        let cluster = self;
+        let (first, others) = cluster.seats.split_first_mut().unwrap();
+        first.start().await;
+        futures_util::future::join_all(others.iter_mut().map(Seat::start)).await;
+        cluster.is_even().await;
+    }
+
+    /// Places for nodes of these names.
+    pub(crate) async fn empty(names: &[&'static str], more: &[(&str, &str)]) -> Self {
+        let turn = turn().await;
+        let server = Arc::new(tokio::task::spawn_blocking(Server::start).await.unwrap());
+        let database = server.create();
+        let seats = names.iter().map(|name| seat(name, &server, &database, more)).collect();
+        Self { _turn: turn, server, database, seats }
+    }
+
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// What a query says, a line a row, values parted by `|`.
+    pub(crate) fn query(&self, sql: &str) -> String {
+        self.asker()(sql)
+    }
+
+    /// The same, for when something is done to the nodes.
+    pub(crate) fn asker(&self) -> impl Fn(&str) -> String + use<> {
+        let (server, database) = (Arc::clone(&self.server), self.database.clone());
+        move |sql| {
+            let mut psql = server.program("psql");
+            psql.args(["-X", "-A", "-t", "-U", "postgres", "-d", &database, "-c", sql]);
+            psql.arg("-h").arg(&server.directory);
+            let output = psql.stdout(std::process::Stdio::piped()).output().unwrap();
+            assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        }
+    }
+
+    /// Who owns how many shards.
+    pub(crate) fn owners(&self) -> Vec<(String, usize)> {
+        let rows =
+            self.query("select owner, count(*) from shard where owner is not null group by 1 order by 1");
+        let row = |line: &str| {
+            let (owner, count) = line.split_once('|').unwrap();
+            (owner.to_owned(), count.parse().unwrap())
+        };
+        rows.lines().map(row).collect()
+    }
+
+    /// Waits until all that run own about as much, and nothing moves or is about to.
+    pub(crate) async fn is_even(&self) {
+        let running = self.seats.iter().filter(|seat| seat.is_running()).count();
+        let (calm, last) = (Cell::new(0), RefCell::new(String::new()));
+        until_in(PATIENCE, || {
+            let map = self.map();
+            let is_same = last.replace(map.clone()) == map;
+            calm.set(if is_same { calm.get() + 1 } else { 0 });
+            let owners = self.owners();
+            let all: usize = owners.iter().map(|(_, count)| count).sum();
+            let moving =
+                self.query("select count(*) from shard where target is not null or state <> 'owned'");
+            owners.len() == running
+                && owners.iter().all(|(_, count)| *count * running * 10 >= all * 8)
+                && moving == "0"
+                && calm.get() > CALM
+        })
+        .await;
+    }
+
+    /// The shards' epochs and owners, to be compared.
+    pub(crate) fn map(&self) -> String {
+        self.query("select service, number, epoch, owner from shard order by 1, 2")
+    }
+}
+
+/// A test that fails shows what the nodes said.
+#[expect(clippy::print_stderr, reason = "whoever reads why a test failed reads it there")]
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for seat in &self.seats {
+                let said = std::fs::read_to_string(seat.data.path().join("log")).unwrap_or_default();
+                eprintln!("== {}\n{said}", seat.data.path().display());
+            }
+        }
+    }
+}
+
+fn seat(name: &'static str, server: &Server, database: &str, more: &[(&str, &str)]) -> Seat {
+    let listen = free_port();
+    let door = Proxy::before(Target::Tcp(listen.parse().unwrap()));
+    let store = Proxy::before(Target::Unix(server.directory.join(".s.PGSQL.5432")));
+    let url = format!("host=127.0.0.1 port={} user=postgres dbname={database} sslmode=disable", store.port);
+    let own = [
+        ("PROGNET_STORAGE_URL", url.as_str()),
+        ("PROGNET_STORAGE_MASTER_KEY", &"ab".repeat(32)),
+        ("PROGNET_HTTP_PUBLIC_URL", "http://127.0.0.1:8080"),
+        ("PROGNET_CLUSTER_NODE", name),
+        ("PROGNET_CLUSTER_LISTEN", &listen),
+        ("PROGNET_CLUSTER_SECRET", "known to all of them"),
+        ("PROGNET_CLUSTER_REBALANCE_AFTER", "100ms"),
+        ("PROGNET_CLUSTER_MOVES_MAX", "64"),
+        ("PROGNET_LOG_FILTER", "warn,prognet_cluster=info,ractor=error,ractor_cluster=error"),
+    ];
+    let settings = own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Seat {
+        data: tempfile::tempdir().unwrap(),
+        settings: settings.collect(),
+        listen: free_port(),
+        door,
+        store,
+        node: None,
+    }
+}
+
+/// An address that nobody listens at.
+fn free_port() -> String {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
