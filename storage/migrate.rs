@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::yield_now};
 use uuid::Uuid;
 
 pub use self::compare::Finding;
@@ -288,7 +288,7 @@ impl Migration<'_> {
         let source = Source::take(self.from)?;
         let mut target = self.target();
         let id = self.may_run(&source, &mut target).await?;
-        let (plan, export) = self.read(&source)?;
+        let (plan, export) = self.read(&source).await?;
         let id = match id {
             Some(id) => id,
             None => self.begin(&source, &mut target).await?,
@@ -315,7 +315,7 @@ impl Migration<'_> {
             }
             (None, _) => return Err(Error::NotThere { path: self.from.to_owned(), to: self.to.place() }),
         };
-        let (plan, export) = self.read(&source)?;
+        let (plan, export) = self.read(&source).await?;
         let end = target.end().await.map_err(Error::store("read where the copy ends"))?;
         if state == State::Copying && end < plan.last {
             return Err(Error::Unfinished { to: self.to.place(), end, of: plan.last });
@@ -353,8 +353,8 @@ impl Migration<'_> {
     }
 
     /// Everything that can be known before the store is touched.
-    fn read(&self, source: &Source) -> Result<(Plan, Export), Error> {
-        self.phase(Phase::Reading, None);
+    async fn read(&self, source: &Source) -> Result<(Plan, Export), Error> {
+        self.phase(Phase::Reading, None).await;
         let plan = source.plan(|done| self.done(done))?;
         let export = source.keyring()?;
         if let Some(master) = self.master {
@@ -386,7 +386,7 @@ impl Migration<'_> {
         target: &mut Arrivals,
         id: Uuid,
     ) -> Result<Lsn, Error> {
-        self.phase(Phase::Copying, Some(plan.records));
+        self.phase(Phase::Copying, Some(plan.records)).await;
         let begun_behind = target.end().await.map_err(Error::store("read where the copy ends"))?;
         if begun_behind > plan.last {
             let why = format!("its stream ends at {begun_behind}, the source at {}", plan.last);
@@ -399,6 +399,7 @@ impl Migration<'_> {
             page.retain(|stored| stored.lsn > begun_behind);
             self.stepped(target.append(id, &page).await.map_err(Error::store("copy records"))?)?;
             self.done(last.0);
+            yield_now().await;
         }
         target.raise(plan.epoch).await.map_err(Error::store("raise the epochs"))?;
         Ok(begun_behind)
@@ -406,7 +407,7 @@ impl Migration<'_> {
 
     /// Adds the keys that are missing, and destroys those that were destroyed since an earlier run.
     async fn keys(&self, export: &Export, target: &mut Arrivals) -> Result<(), Error> {
-        self.phase(Phase::Keys, None);
+        self.phase(Phase::Keys, None).await;
         self.stepped(target.keys(export).await.map_err(Error::store("copy the keys"))?)
     }
 
@@ -418,15 +419,16 @@ impl Migration<'_> {
         target: &mut Arrivals,
         state: State,
     ) -> Result<(), Error> {
-        self.phase(Phase::Comparing, Some(plan.records));
+        self.phase(Phase::Comparing, Some(plan.records)).await;
         let findings = compare::all(source, plan, export, target, state, |done| self.done(done)).await?;
         if findings.is_empty() { Ok(()) } else { Err(Error::Differs(findings)) }
     }
 
     /// First the source, then the store: never may nodes start on both.
     async fn mark(&self, source: &Source, target: &mut Arrivals, id: Uuid) -> Result<(), Error> {
-        self.phase(Phase::Marking, None);
+        self.phase(Phase::Marking, None).await;
         source.mark(&self.to.place())?;
+        yield_now().await;
         self.stepped(target.finish(id).await.map_err(Error::store("mark the database as whole"))?)
     }
 
@@ -449,8 +451,10 @@ impl Migration<'_> {
         }
     }
 
-    fn phase(&self, phase: Phase, of: Option<u64>) {
+    /// Begins a phase; whoever looks on sees each, however short it is.
+    async fn phase(&self, phase: Phase, of: Option<u64>) {
         self.progress.send_modify(|progress| *progress = Progress { phase, done: 0, of, trouble: None });
+        yield_now().await;
     }
 
     fn done(&self, done: u64) {

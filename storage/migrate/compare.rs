@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use tokio::task::yield_now;
+
 use super::{
     Error,
     source::{Plan, Source, Tallies},
@@ -174,6 +176,7 @@ async fn records(
         }
         after = last;
         told(last.0.min(plan.last.0));
+        yield_now().await;
     }
     while let Some(missing) = expected.filter(|_| findings.0.len() < FINDINGS_MAX) {
         findings.add(missing_from_store(&missing));

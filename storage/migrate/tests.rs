@@ -2,12 +2,12 @@
 
 mod wrong;
 
-use std::path::PathBuf;
+use std::{future::poll_fn, path::PathBuf, pin::pin, task::Poll};
 
 use super::*;
 use crate::{
     EntityRef, Epoch, Home, HomeKind, Journal, Seq,
-    embedded::EmbeddedJournal,
+    embedded::{EmbeddedJournal, moved_to},
     journal::{Cause, Group, Record, RecordKind, Stored},
     keyring::Keyring,
     postgres::testing::{Database, Server, Taking},
@@ -123,12 +123,13 @@ impl Case {
     /// Runs until it has come so far, and stops it there as a kill would.
     async fn run_until(&self, is_there: impl Fn(&Progress) -> bool) {
         let migration = self.migration();
-        let mut progress = migration.progress.subscribe();
-        tokio::select! {
-            biased;
-            ended = migration.run() => panic!("it ended before: {ended:?}"),
-            seen = progress.wait_for(is_there) => drop(seen.unwrap()),
-        }
+        let mut run = pin!(migration.run());
+        poll_fn(|context| match run.as_mut().poll(context) {
+            Poll::Ready(ended) => panic!("it ended before: {ended:?}"),
+            Poll::Pending if is_there(&migration.progress.borrow()) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
     }
 
     fn source(&self) -> Vec<Stored> {
@@ -258,20 +259,23 @@ async fn the_keys_open_what_they_sealed_and_what_was_destroyed_stays_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_that_was_killed_anywhere_goes_on_and_ends_the_same() {
-    let points: [(Phase, u64); 7] = [
-        (Phase::Copying, 0),
-        (Phase::Copying, 1_000),
-        (Phase::Copying, 3_000),
-        (Phase::Keys, 0),
-        (Phase::Comparing, 0),
-        (Phase::Comparing, 2_000),
-        (Phase::Marking, 0),
+    let points = [
+        (Phase::Copying, 0, false),
+        (Phase::Copying, 1_000, false),
+        (Phase::Copying, 3_000, false),
+        (Phase::Keys, 0, false),
+        (Phase::Comparing, 0, false),
+        (Phase::Comparing, 2_000, false),
+        (Phase::Marking, 0, false),
+        (Phase::Marking, 0, true),
     ];
-    for (phase, done) in points {
+    for (phase, done, is_marked) in points {
         let case = Case::new().await;
         let before = case.source();
 
-        case.run_until(|progress| progress.phase == phase && progress.done >= done).await;
+        let marked = || moved_to(&case.data().join("journal")).unwrap().is_some();
+        let is_there = |progress: &Progress| progress.phase == phase && progress.done >= done;
+        case.run_until(|progress| is_there(progress) && marked() == is_marked).await;
 
         assert!(case.store.is_arriving().await.unwrap(), "no node starts on a part, {phase:?}");
         let moved = case.run().await.unwrap();
