@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,6 +28,7 @@ use crate::{
     link::{Link, LinkEvent},
     map::Maps,
     membership::{Proof, Refusal},
+    seen::Seen,
     tables::{Answer, Incarnation, Lost, NodeId, NodeRow, Statement, Status},
 };
 
@@ -69,6 +70,7 @@ pub(crate) struct Driver {
     turns: Mutex<HashMap<ShardId, Arc<Mutex<()>>>>,
     /// The last word about the log.
     told: AtomicU64,
+    seen: std::sync::Mutex<Seen>,
 }
 
 /// The way in.
@@ -89,8 +91,8 @@ impl Driver {
         me: watch::Sender<Option<Incarnation>>,
         inputs: mpsc::Sender<Input>,
     ) -> Arc<Self> {
-        let (turns, told) = (Mutex::default(), AtomicU64::new(0));
-        Arc::new(Self { leases, link, carrier, host, maps, work, ended, me, inputs, turns, told })
+        let (turns, told, seen) = (Mutex::default(), AtomicU64::new(0), std::sync::Mutex::default());
+        Arc::new(Self { leases, link, carrier, host, maps, work, ended, me, inputs, turns, told, seen })
     }
 
     /// Feeds the member until it is over.
@@ -325,7 +327,7 @@ impl Driver {
             return None;
         };
         match frame {
-            Frame::Ask { id, to, parcel } => self.asked(from.node, id, to, parcel),
+            Frame::Ask { id, to, parcel } => self.asked(from, id, to, parcel),
             Frame::Answer { id, parcel } => {
                 self.carrier.answered(id, parcel.map(serde_bytes::ByteBuf::into_vec));
             }
@@ -352,12 +354,15 @@ impl Driver {
     }
 
     /// A node asks: looked at on the host's threads.
-    fn asked(self: &Arc<Self>, from: NodeId, id: u64, to: Incarnation, parcel: Vec<u8>) {
+    fn asked(self: &Arc<Self>, from: Incarnation, id: u64, to: Incarnation, parcel: Vec<u8>) {
         let Some(me) = *self.me.borrow() else { return };
+        if !self.seen.lock().unwrap_or_else(PoisonError::into_inner).is_first(from, id) {
+            return;
+        }
         let driver = Arc::clone(self);
         drop(self.work.spawn(async move {
             let answer = if me == to { Some(driver.host.receive(parcel).await) } else { None };
-            driver.carrier.answer(me, from, CONTROL, id, answer);
+            driver.carrier.answer(me, from.node, CONTROL, id, answer);
         }));
     }
 }

@@ -28,6 +28,7 @@ mod map;
 mod member;
 pub mod membership;
 mod ownership;
+mod seen;
 #[cfg(test)]
 mod simulation;
 mod step;

@@ -3,11 +3,14 @@
 //! ```text
 //! link.rs (the contract) ◀── ractor.rs: streams that hello.rs has proven, over tls.rs, handed to ractor_cluster
 //!                        ◀── alone.rs: a node that takes no peers
+//!                        ◀── doubled.rs: another one, twice, for the tests
 //! ```
 //! `ractor_cluster` moves the bytes and nothing else is left to it: whom to trust, how long silence lasts, how much may
 //! be on its way, and when to dial again is decided here.
 
 mod alone;
+#[cfg(debug_assertions)]
+mod doubled;
 mod envelope;
 mod gateway;
 mod hello;
@@ -21,6 +24,8 @@ use bytes::Bytes;
 use crate::tables::{Incarnation, NodeId};
 
 pub use alone::Alone;
+#[cfg(debug_assertions)]
+pub use doubled::Doubled;
 pub use hello::{Hello, HelloRefusal};
 pub use ractor::{Knock, LinkSettings, RactorLink, StartError};
 pub use tls::TlsFiles;

@@ -112,6 +112,17 @@ pub(crate) fn why(ended: Ended) -> anyhow::Error {
     }
 }
 
+/// The link. A build with debug assertions, which nobody installs, sends everything twice if the tests say so with
+/// `TEST_OF_PROGNET_SENDS_TWICE`.
+fn doubled_if_told(link: Arc<dyn Link>) -> Arc<dyn Link> {
+    #[cfg(debug_assertions)]
+    #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
+    if std::env::var_os("TEST_OF_PROGNET_SENDS_TWICE").is_some() {
+        return Arc::new(prognet_cluster::link::Doubled::of(link));
+    }
+    link
+}
+
 type Linked = (Arc<dyn Link>, String, mpsc::Receiver<LinkEvent>);
 
 /// The link to others, and where they reach it.
@@ -141,7 +152,7 @@ async fn link(settings: &Settings, hello: Hello) -> anyhow::Result<Linked> {
     let listens = link.address().map(|address| address.to_string());
     let address = cluster.address.clone().or(listens).unwrap_or_default();
     seeds::look(settings, &link, &address).await?;
-    Ok((Arc::new(link), address, events))
+    Ok((doubled_if_told(Arc::new(link)), address, events))
 }
 
 /// How clients reach the cluster: what one node signs under it, another must know.

@@ -36,7 +36,7 @@ use crate::{
         projections::{self, ProjectionHost, is_of_another_shape},
     },
     region::RegionStart,
-    router::{Asking, Door, Doors, Written, abroad::Said, here::Question},
+    router::{Asking, Door, Doors, Written, abroad::Said, attempts::Attempts, here::Question},
     runtime::Runtime,
     topics::{Hub, Position, Published, Subscription, Topic, history, latest, position_at},
     tree::Root,
@@ -163,6 +163,7 @@ impl Node {
             root,
             waiting: Queue::default(),
             is_stopping: AtomicBool::new(false),
+            attempts: Attempts::default(),
         });
         let effects = Effects::new(Arc::downgrade(&doors));
         // Timers and commands of all services: they wait for nobody who is not hosted.

@@ -39,6 +39,12 @@ pub(crate) struct AskParcel {
     pub(crate) asker: u128,
     pub(crate) key: Option<u128>,
     pub(crate) trace: u128,
+    /// The call that a command is part of, however often it is asked; zero for a read.
+    #[serde(default)]
+    pub(crate) call: u128,
+    /// Attempts of the call before this one.
+    #[serde(default)]
+    pub(crate) attempt: u32,
 }
 
 /// What a reader brings to an entity, as often as it takes.

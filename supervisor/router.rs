@@ -1,6 +1,7 @@
 //! The door to every entity: finds the owner of a home's shard, takes permits, sends.
 
 pub(crate) mod abroad;
+pub(crate) mod attempts;
 pub(crate) mod here;
 
 use std::{
@@ -17,6 +18,7 @@ use ractor::{ActorRef, MessagingErr};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use self::attempts::Attempts;
 use crate::{
     Timestamp, Unavailable,
     entity::{EntityHost, Message},
@@ -64,6 +66,7 @@ pub(crate) struct Doors {
     pub(crate) root: ActorRef<RootMessage>,
     pub(crate) waiting: Queue,
     pub(crate) is_stopping: AtomicBool,
+    pub(crate) attempts: Attempts,
 }
 
 impl fmt::Debug for Doors {

@@ -282,7 +282,7 @@ async fn a_store_that_is_slow_stopped_and_restarted_loses_nothing_and_moves_noth
         for seat in seats.iter() {
             seat.store.set(|rules| rules.is_stalled = true);
         }
-        after(Duration::from_secs(10)).await;
+        after(Duration::from_secs(20)).await;
         for seat in seats.iter() {
             seat.store.set(|rules| rules.is_stalled = false);
         }

@@ -70,8 +70,11 @@ impl Node {
     }
 
     async fn asked(&self, ask: AskParcel, wait: Duration) -> Reply {
-        let AskParcel { service, entity, command, is_to_end, asker, key, trace } = ask;
+        let AskParcel { service, entity, command, is_to_end, asker, key, trace, call, attempt } = ask;
         let doors = self.doors();
+        if !doors.attempts.is_last(call, attempt) {
+            return moving();
+        }
         let place = doors.placement().map(|placement| placement.place(doors.shard_of(service, entity)));
         let Some(Ok(Place::Here(epoch))) = place else { return moving() };
         let Some(host) = doors.services.get(&service).and_then(|door| door.kinds.get(&entity.kind)) else {

@@ -65,6 +65,7 @@ impl Doors {
             }
         };
         let (mut refused, mut why) = (None, None);
+        let (mut call, mut attempt) = (0, 0);
         loop {
             let left = asking.deadline.since(self.runtime().clock.now());
             let settled = placement.settled(shard, refused, left).await;
@@ -89,6 +90,9 @@ impl Doors {
                     if command.is_some() && asking.key.is_none() {
                         asking.key = Some(self.runtime().clock.fresh_id());
                     }
+                    if command.is_some() && call == 0 {
+                        call = self.runtime().clock.fresh_id();
+                    }
                     let ask = AskParcel {
                         service: A::KIND.service,
                         entity,
@@ -97,7 +101,10 @@ impl Doors {
                         asker: asking.asker,
                         key: asking.key,
                         trace: asking.trace,
+                        call,
+                        attempt,
                     };
+                    attempt += u32::from(command.is_some());
                     self.ask_there::<A>(&**placement, node, ask, &asking).await?
                 }
             };

@@ -1,6 +1,6 @@
 //! Links between nodes that are slow, break or stand still.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{Cluster, NAMES, after, under_load};
 
@@ -23,6 +23,23 @@ async fn links_that_are_slow_or_break_double_nothing_and_move_nothing() {
     })
     .await;
     assert_eq!(cluster.map(), before);
+}
+
+/// Each frame between the nodes comes a second time, up to 40 ms later: questions, answers, and words of moves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_come_twice_and_out_of_order_have_effects_once() {
+    let mut cluster = Cluster::of(&NAMES, &[("TEST_OF_PROGNET_SENDS_TWICE", "1")]).await;
+    let errors = under_load(&mut cluster, "twice", async |seats, clients, is_open| {
+        clients.goes_on(100).await;
+        is_open[1].store(false, Ordering::Relaxed);
+        assert_eq!(seats[1].leave().await, Some(0));
+        clients.goes_on(50).await;
+        seats[1].start().await;
+        is_open[1].store(true, Ordering::Relaxed);
+        clients.goes_on(50).await;
+    })
+    .await;
+    assert_eq!(errors, Vec::<String>::new());
 }
 
 /// Its connections stay open, and whatever is sent to it is never read.

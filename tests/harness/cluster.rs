@@ -8,7 +8,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
 
 use super::{
     Node,
@@ -20,8 +23,17 @@ use super::{
 /// What a cluster of three takes on a busy machine to be evenly loaded: far more than it needs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Looks at a map that stays as it is, before nothing is about to move: plans are made every second.
-const CALM: usize = 30;
+/// How long a map stays as it is, before nothing is about to move: plans are made every second.
+const CALM: Duration = Duration::from_secs(2);
+
+/// Shards that move, how many each owner has, and what the map comes to.
+const EVENNESS: &str = "
+    select
+        count(*) filter (where target is not null or state <> 'owned'),
+        (select string_agg(owned::text, ' ')
+         from (select count(*) as owned from shard where owner is not null group by owner) as owners),
+        md5(string_agg(concat_ws(' ', service, number, epoch, owner), ',' order by service, number))
+    from shard";
 
 /// One cluster at a time: leases are kept by the clock, also on a machine that is busy with other tests.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -187,19 +199,20 @@ impl Cluster {
     /// Waits until all that run own about as much, and nothing moves or is about to.
     pub(crate) async fn is_even(&self) {
         let running = self.seats.iter().filter(|seat| seat.is_running()).count();
-        let (calm, last) = (Cell::new(0), RefCell::new(String::new()));
+        let (since, last) = (Cell::new(Instant::now()), RefCell::new(String::new()));
         until_in(PATIENCE, || {
-            let map = self.map();
-            let is_same = last.replace(map.clone()) == map;
-            calm.set(if is_same { calm.get() + 1 } else { 0 });
-            let owners = self.owners();
-            let all: usize = owners.iter().map(|(_, count)| count).sum();
-            let moving =
-                self.query("select count(*) from shard where target is not null or state <> 'owned'");
-            owners.len() == running
-                && owners.iter().all(|(_, count)| *count * running * 10 >= all * 8)
-                && moving == "0"
-                && calm.get() > CALM
+            let seen = self.query(EVENNESS);
+            if last.replace(seen.clone()) != seen {
+                since.set(Instant::now());
+            }
+            let (moving, owners) = seen.split_once('|').unwrap();
+            let counts: Vec<usize> =
+                owners.split('|').next().unwrap().split(' ').flat_map(str::parse).collect();
+            let all: usize = counts.iter().sum();
+            moving == "0"
+                && counts.len() == running
+                && counts.iter().all(|count| count * running * 10 >= all * 8)
+                && since.get().elapsed() > CALM
         })
         .await;
     }
@@ -236,7 +249,7 @@ fn seat(name: &'static str, server: &Server, database: &str, more: &[(&str, &str
         ("PROGNET_CLUSTER_LISTEN", &listen),
         ("PROGNET_CLUSTER_SECRET", "known to all of them"),
         ("PROGNET_CLUSTER_REBALANCE_AFTER", "100ms"),
-        ("PROGNET_CLUSTER_MOVES_MAX", "64"),
+        ("PROGNET_CLUSTER_MOVES_MAX", "512"),
         ("PROGNET_LOG_FILTER", "warn,prognet_cluster=info,ractor=error,ractor_cluster=error"),
     ];
     let settings = own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
