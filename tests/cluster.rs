@@ -2,6 +2,7 @@
 
 mod answers;
 mod clocks;
+mod failover;
 mod hot;
 mod links;
 mod moves;
