@@ -20,6 +20,8 @@ use crate::tables::{Build, Incarnation, NodeId, Wire};
 const MAGIC: &str = "prognet link 1";
 /// The longest message.
 const LONGEST: usize = 4 * 1024;
+/// How an alert and a handshake of TLS begin (RFC 8446 s. 5.1): no message is as long as that.
+const TLS: [usize; 2] = [0x1503, 0x1603];
 
 /// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,6 +297,9 @@ async fn say<S: AsyncWrite + Unpin, T: Serialize>(stream: &mut S, said: &T) -> R
 
 async fn read<S: AsyncRead + Unpin, T: DeserializeOwned>(stream: &mut S) -> Result<T, Failure> {
     let length = usize::from(stream.read_u16().await?);
+    if TLS.contains(&length) {
+        return Err(Failure::Untrusted(Untrusted::Secured));
+    }
     if length > LONGEST {
         return Err(HelloRefusal::Garbage.into());
     }
@@ -388,6 +393,20 @@ mod tests {
         let met = tokio::join!(dialling.dial(&mut near), listening.listen(&mut far, |_, _| false));
 
         assert_eq!((why(met.0), why(met.1)), (HelloRefusal::Certificate, HelloRefusal::Certificate));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_answers_in_tls_is_told_apart_from_garbage() {
+        for bytes in [[21, 3, 3, 0, 2, 2, 50], [22, 3, 1, 2, 0, 1, 0]] {
+            let (mut near, mut far) = duplex(4_096);
+            far.write_all(&bytes).await.unwrap();
+            let (mine, secret) = (hello("b"), key("s"));
+            let dialling = End { hello: &mine, me: me(&mine), secret: &secret };
+
+            let met = dialling.dial(&mut near).await;
+
+            assert!(matches!(met, Err(Failure::Untrusted(Untrusted::Secured))), "{met:?}");
+        }
     }
 
     #[tokio::test]

@@ -58,6 +58,17 @@ pub(super) enum Untrusted {
         "it shows no certificate: give it `cluster.ca_file`, `cluster.certificate_file` and `cluster.key_file`"
     )]
     None,
+    /// It says something that is no TLS.
+    #[error(
+        "it does not speak TLS as this node does: give `cluster.ca_file` and what belongs to it to both or none"
+    )]
+    Plain,
+    /// It speaks TLS to a node that does not.
+    #[error(
+        "it speaks TLS and this node does not: give this one `cluster.ca_file`, `cluster.certificate_file` and \
+         `cluster.key_file`"
+    )]
+    Secured,
     /// The other end takes this node's for one of another authority's.
     #[error("it takes this node's certificate for another authority's: `cluster.ca_file` of the two differ")]
     OwnAuthority,
@@ -76,6 +87,7 @@ impl Untrusted {
         match error.get_ref()?.downcast_ref::<rustls::Error>()? {
             rustls::Error::InvalidCertificate(why) => Some(Self::for_one(why)),
             rustls::Error::NoCertificatesPresented => Some(Self::None),
+            rustls::Error::InvalidMessage(_) => Some(Self::Plain),
             rustls::Error::AlertReceived(alert) => Self::told(*alert),
             _ => None,
         }

@@ -106,7 +106,8 @@ pub enum Refusal {
     },
     /// No peer could be reached both ways within [`crate::Limits::join`].
     #[error(
-        "none of the nodes {peers:?} can be reached: check `cluster.listen`, `cluster.address` and the network"
+        "none of the nodes {peers:?} can be reached: check `cluster.listen`, `cluster.address`, `cluster.ca_file` and \
+         the network"
     )]
     Unreached {
         /// Who is here.
