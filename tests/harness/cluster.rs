@@ -75,6 +75,17 @@ impl Seat {
         self.settings.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Others dial its proxy from the next start on.
+    pub(crate) fn is_dialled_through_its_door(&mut self) {
+        let door = self.door.address();
+        self.set("PROGNET_CLUSTER_ADDRESS", &door);
+    }
+
+    /// What was logged here.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.data.path().join("log")).unwrap_or_default()
+    }
+
     /// Runs a command with the settings of this place.
     pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Output {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_prognet"));
@@ -138,10 +149,7 @@ impl Cluster {
     /// The same, whose links to each other lead through proxies.
     pub(crate) async fn behind_proxies(names: &[&'static str]) -> Self {
         let mut cluster = Self::empty(names, &[]).await;
-        for seat in &mut cluster.seats {
-            let door = seat.door.address();
-            seat.set("PROGNET_CLUSTER_ADDRESS", &door);
-        }
+        cluster.seats.iter_mut().for_each(Seat::is_dialled_through_its_door);
         cluster.start().await;
         cluster
     }
@@ -234,8 +242,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             for seat in &self.seats {
-                let said = std::fs::read_to_string(seat.data.path().join("log")).unwrap_or_default();
-                eprintln!("== {}\n{said}", seat.data.path().display());
+                eprintln!("== {}\n{}", seat.data.path().display(), seat.log());
             }
         }
     }

@@ -51,6 +51,7 @@ pub(crate) struct Proxy {
     pub(crate) port: u16,
     rules: watch::Sender<Rules>,
     cuts: Arc<Cuts>,
+    kept: Arc<Kept>,
     _runtime: Arc<Mutex<Option<tokio::runtime::Runtime>>>,
 }
 
@@ -61,7 +62,8 @@ impl Proxy {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (rules, given) = watch::channel(Rules::default());
         let cuts = Arc::new(Cuts::default());
-        let counted = Arc::clone(&cuts);
+        let kept = Arc::<Kept>::default();
+        let (counted, keeping) = (Arc::clone(&cuts), Arc::clone(&kept));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -69,10 +71,11 @@ impl Proxy {
             let listener = TcpListener::from_std(listener).unwrap();
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass(client, target.clone(), given.clone(), Arc::clone(&counted)));
+                let (cuts, kept) = (Arc::clone(&counted), Arc::clone(&keeping));
+                connections.spawn(pass(client, target.clone(), given.clone(), cuts, kept));
             }
         });
-        Self { port, rules, cuts, _runtime: Arc::new(Mutex::new(Some(runtime))) }
+        Self { port, rules, cuts, kept, _runtime: Arc::new(Mutex::new(Some(runtime))) }
     }
 
     /// Other rules from now on, for connections that are open, too.
@@ -89,6 +92,16 @@ impl Proxy {
     /// Appends cut so far.
     pub(crate) fn appends_cut(&self) -> usize {
         self.cuts.done.load(Ordering::Relaxed)
+    }
+
+    /// Keeps what passes from now on, over connections that are yet to be opened.
+    pub(crate) fn keep(&self) {
+        self.kept.is_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// What was kept, each way of each connection by itself.
+    pub(crate) fn kept(&self) -> Vec<Vec<u8>> {
+        self.kept.ways.lock().unwrap().clone()
     }
 
     pub(crate) fn address(&self) -> String {
@@ -109,6 +122,31 @@ impl Drop for Proxy {
 struct Cuts {
     left: AtomicUsize,
     done: AtomicUsize,
+}
+
+/// What passed, if somebody wants to know.
+#[derive(Default)]
+struct Kept {
+    is_wanted: AtomicBool,
+    ways: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Kept {
+    /// Places for both ways of a connection.
+    fn places(&self) -> Option<[usize; 2]> {
+        let mut ways = self.ways.lock().unwrap();
+        let first = ways.len();
+        self.is_wanted.load(Ordering::Relaxed).then(|| {
+            ways.extend([Vec::new(), Vec::new()]);
+            [first, first + 1]
+        })
+    }
+
+    fn keep(&self, place: Option<usize>, bytes: &[u8]) {
+        if let Some(place) = place {
+            self.ways.lock().unwrap()[place].extend(bytes);
+        }
+    }
 }
 
 /// What is to be done with bytes that came.
@@ -164,6 +202,7 @@ async fn pass(
     target: Target,
     mut rules: watch::Receiver<Rules>,
     cuts: Arc<Cuts>,
+    kept: Arc<Kept>,
 ) -> io::Result<()> {
     if rules.borrow().is_cut {
         return Ok(());
@@ -188,12 +227,22 @@ async fn pass(
     if is_over(&rules.borrow()) {
         return Ok(());
     }
+    let [there, back] = kept.places().map_or([None; 2], |places| places.map(Some));
+    kept.keep(there, &first[..length]);
     to_server.write_all(&first[..length]).await?;
     let (one, two) = (rules.clone(), rules.clone());
     let cutter = Cutter { cuts, append: Mutex::default(), awaits_answer: AtomicBool::new(false) };
+    let asked = |bytes: &[u8]| {
+        kept.keep(there, bytes);
+        cutter.asked(bytes)
+    };
+    let answered = |bytes: &[u8]| {
+        kept.keep(back, bytes);
+        cutter.answered()
+    };
     tokio::select! {
-        ended = copy(&mut from_client, &mut to_server, one, |bytes| cutter.asked(bytes)) => ended,
-        ended = copy(&mut from_server, &mut to_client, two, |_| cutter.answered()) => ended,
+        ended = copy(&mut from_client, &mut to_server, one, asked) => ended,
+        ended = copy(&mut from_server, &mut to_client, two, answered) => ended,
         _ = rules.wait_for(is_over) => Ok(()),
     }
 }
