@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::{
-    Input, Member, Output,
+    BootTime, Input, Member, Output,
     carrier::{CONTROL, Carrier, Frame},
     clocks::boot_time,
     host::Host,
@@ -44,6 +44,11 @@ const LINGERS: Duration = Duration::from_secs(5 * 60);
 const AT_ONCE: usize = 512;
 /// Inputs that wait: far more than a step leaves behind.
 const INPUTS: usize = 16 * 1024;
+/// How long a link is down before that is said.
+const MISSED_AFTER: Duration = Duration::from_secs(1);
+
+/// Whose links are down, since when, and whether they were about to leave.
+type Missed = BTreeMap<NodeId, (BootTime, bool)>;
 
 /// How a membership ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,12 +113,16 @@ impl Driver {
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut durable = self.host.durable();
         let mut pause = tokio::time::interval(DURABLE_EVERY);
+        let mut missed = Missed::new();
         while self.ended.borrow().is_none() {
             let input = tokio::select! {
                 biased;
-                _ = tick.tick() => Input::Tick,
+                _ = tick.tick() => {
+                    say_who_is_missed(&mut missed);
+                    Input::Tick
+                }
                 Some(input) = inputs.recv() => input,
-                Some(event) = events.recv() => match self.met(event) {
+                Some(event) = events.recv() => match self.met(event, &member, &mut missed) {
                     Some(input) => input,
                     None => continue,
                 },
@@ -155,6 +164,7 @@ impl Driver {
                 // What is hot is read by whoever asks first: the store answers in a millisecond.
                 Output::Prepare { shard, epoch } => self.feed(Input::Prepared { shard, epoch }),
                 Output::Forget { .. } => {}
+                Output::Fence if member.is_leaving() => tracing::info!("this node answers nothing any more"),
                 Output::Fence => {
                     tracing::warn!("the lease is over: this node answers nothing until it has it again");
                 }
@@ -302,14 +312,15 @@ impl Driver {
         }
     }
 
-    fn met(self: &Arc<Self>, event: LinkEvent) -> Option<Input> {
+    fn met(self: &Arc<Self>, event: LinkEvent, member: &Member, missed: &mut Missed) -> Option<Input> {
         match event {
             LinkEvent::Up(peer) => {
                 tracing::info!(node = %peer.node, "linked to {peer}");
+                missed.remove(&peer.node);
                 Some(Input::PeerReached(peer.node))
             }
             LinkEvent::Down(node) => {
-                tracing::warn!(node = %node, "the link to {node} is down");
+                missed.insert(node, (boot_time(), is_leaving(member, node)));
                 self.carrier.lost(node);
                 Some(Input::PeerLost(node))
             }
@@ -317,6 +328,15 @@ impl Driver {
                 Some(Input::PeerGone { of, proof: Proof::Refused(address) })
             }
             LinkEvent::TurnedAway { of, why } => Some(Input::PeerTurnedAway { node: of.node, why }),
+            LinkEvent::Failed { of, address, error } => {
+                let error: &dyn std::error::Error = &*error;
+                if is_leaving(member, of.node) {
+                    tracing::debug!(node = %of.node, address, error, "failed to link to {of}, which leaves");
+                } else {
+                    tracing::warn!(node = %of.node, address, error, "failed to link to {of}");
+                }
+                None
+            }
             LinkEvent::Heard { from, frame } => self.heard(from, &frame),
         }
     }
@@ -365,6 +385,27 @@ impl Driver {
             driver.carrier.answer(me, from.node, CONTROL, id, answer);
         }));
     }
+}
+
+/// Whether a node gives its shards away, or has left: it hangs up in the end, as it should.
+fn is_leaving(member: &Member, node: NodeId) -> bool {
+    let runs = member.view().nodes().iter().filter(|row| row.incarnation.node == node);
+    let last = runs.max_by_key(|row| row.incarnation);
+    last.is_some_and(|row| matches!(row.status, Status::Draining | Status::Down))
+}
+
+/// Says whose links are down and stay so: one that is dialled anew at once, or from both ends, is no news.
+fn say_who_is_missed(missed: &mut Missed) {
+    let now = boot_time();
+    missed.retain(|node, (since, is_leaving)| {
+        let is_news = now.since(*since) > MISSED_AFTER;
+        if is_news && *is_leaving {
+            tracing::info!(node = %node, "the link to {node} is down: it leaves");
+        } else if is_news {
+            tracing::warn!(node = %node, "the link to {node} is down");
+        }
+        !is_news
+    });
 }
 
 /// Works beside the driver, on its thread.

@@ -84,6 +84,15 @@ pub enum LinkEvent {
         /// Why, with the setting to look at.
         why: String,
     },
+    /// There is no link to a node yet; told once for each reason.
+    Failed {
+        /// Which node.
+        of: Incarnation,
+        /// Where it was dialled.
+        address: String,
+        /// Why.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// See the module. Frames of one lane to one node keep their order; they may be lost when the link breaks, and the link

@@ -264,6 +264,11 @@ impl Member {
         self.ask_at = now.after(PAUSE);
     }
 
+    /// Whether this node is about to go.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.membership.is_leaving()
+    }
+
     /// Everything that what is known and the time allow.
     fn settle(&mut self, now: BootTime, out: &mut Vec<Output>) {
         let may_ask = now >= self.ask_at;

@@ -273,8 +273,9 @@ settings! {
     }
     /// What a node says of itself, on standard error.
     log: Log {
-        /// What is logged, e.g. `info,prognet=debug` (tracing-subscriber's EnvFilter).
-        filter: String = "info,actix_server=warn,ractor=warn";
+        /// What is logged, e.g. `info,prognet=debug` (tracing-subscriber's EnvFilter). What is given replaces the
+        /// default, whose last part is worth keeping: what `ractor_cluster` warns of, links between nodes say better.
+        filter: String = "info,actix_server=warn,ractor=warn,ractor_cluster=error";
         /// `human` or `json`.
         format: LogFormat = "human";
     }

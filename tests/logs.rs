@@ -1,5 +1,6 @@
 //! What a node says of itself, and what it never says.
 
+use prognet_config::Settings;
 use prognet_sdk::{LiveFrame, LiveRequest};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -7,7 +8,11 @@ use serde_json::{Value, json};
 use crate::{
     going::is_in,
     guesses::{post, sign_in, sign_up, tokens},
-    harness::{ADMIN, Node, reply},
+    harness::{
+        ADMIN, Node,
+        cluster::{Cluster, Seat},
+        reply,
+    },
     live::Socket,
     people::{mails, token_in},
 };
@@ -152,4 +157,44 @@ async fn refused_on_sockets(node: &Node, token: &str) {
     let mut unproven = Socket::at(node.url()).await;
     unproven.send(&LiveRequest::Auth { token: "canary-token".to_owned() }).await;
     drop(unproven.closed().await);
+}
+
+/// By default, what is a warning is one. Those that are right are about where the tests run: their server does not wait
+/// for the disk, there is none for mails, and few files may be open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_started_and_stopped_as_it_should_be_warns_of_nothing() {
+    const ARE_RIGHT: [&str; 3] = [
+        "PostgreSQL runs with `fsync = off`",
+        "no mail leaves this node",
+        "this system lets a process open ",
+    ];
+    let filter = Settings::keys().iter().find(|key| key.name == "log.filter").unwrap().default;
+    let mut cluster = Cluster::empty(&["a", "b", "c"], &[("PROGNET_LOG_FILTER", filter)]).await;
+    cluster.seats.iter_mut().for_each(Seat::is_dialled_through_its_door);
+    let doors: Vec<_> = cluster.seats.iter().map(|seat| seat.door.address()).collect();
+    for (at, seat) in cluster.seats.iter_mut().enumerate() {
+        let others = [&doors[..at], &doors[at + 1..]].concat();
+        seat.set("PROGNET_CLUSTER_SEEDS", &others.join(", "));
+    }
+
+    cluster.start().await;
+    let tenant = cluster.seats[0].node().tenant("acme").await;
+    for seat in &cluster.seats {
+        seat.node().get(&format!("/v1/tenants/{tenant}")).await.ok();
+    }
+    for seat in &mut cluster.seats {
+        assert_eq!(seat.leave().await, Some(0));
+    }
+
+    for seat in &cluster.seats {
+        let log = seat.log();
+        for told in [" INFO prognet::serve: ready on ", " INFO prognet_cluster::driver: linked to "] {
+            assert!(log.contains(told), "{told} is not in {log}");
+        }
+        let is_warning = |line: &&str| [" WARN ", " ERROR "].iter().any(|level| line.contains(level));
+        let is_right = |line: &&str| ARE_RIGHT.iter().any(|right| line.contains(right));
+        let warnings: Vec<_> = log.lines().filter(is_warning).filter(|line| !is_right(line)).collect();
+        assert_eq!(warnings, [""; 0]);
+    }
+    assert!(cluster.seats[0].log().contains("none of `cluster.seeds` answers yet"));
 }

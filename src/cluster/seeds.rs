@@ -36,7 +36,7 @@ pub(super) async fn look(settings: &Settings, link: &RactorLink, own: &str) -> a
     }
     if !has_friend {
         let why = nobody.join(", ");
-        tracing::warn!(
+        tracing::info!(
             why,
             "none of `cluster.seeds` answers yet: this node goes on, the database names the others"
         );

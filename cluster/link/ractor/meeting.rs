@@ -117,7 +117,7 @@ impl Inner {
                         self.tell(LinkEvent::Refused { of: peer, address });
                     }
                 }
-                Ok(Err(failure)) => self.turned_away(peer, &address, &failure, &mut said),
+                Ok(Err(failure)) => self.turned_away(peer, &address, failure, &mut said),
                 Err(_elapsed) => tracing::debug!(node = %peer.node, address, "{peer} does not answer"),
             }
             sleep(shortened(pause)).await;
@@ -126,7 +126,7 @@ impl Inner {
     }
 
     /// Says why there is no link, once for each reason.
-    fn turned_away(&self, peer: Incarnation, address: &str, failure: &Failure, said: &mut Option<String>) {
+    fn turned_away(&self, peer: Incarnation, address: &str, failure: Failure, said: &mut Option<String>) {
         let why = failure.to_string();
         if failure.is_lasting() {
             self.tell(LinkEvent::TurnedAway { of: peer, why: why.clone() });
@@ -135,8 +135,7 @@ impl Inner {
             return;
         }
         if said.as_ref() != Some(&why) {
-            let error = failure as &dyn std::error::Error;
-            tracing::warn!(node = %peer.node, address, error, "failed to link to {peer}");
+            self.tell(LinkEvent::Failed { of: peer, address: address.to_owned(), error: failure.into() });
             *said = Some(why);
         }
     }

@@ -70,7 +70,7 @@ impl Node {
         let next = async {
             loop {
                 match self.events.recv().await.unwrap() {
-                    LinkEvent::Refused { .. } | LinkEvent::TurnedAway { .. } => {}
+                    LinkEvent::Refused { .. } | LinkEvent::TurnedAway { .. } | LinkEvent::Failed { .. } => {}
                     event => return event,
                 }
             }
