@@ -245,8 +245,8 @@ settings! {
         from: Option<String> = "";
         /// The name mails come from.
         from_name: String = "ProgNetwork";
-        /// The SMTP server that mails are handed to. None means the dev inbox: mails are kept on the node, the
-        /// last 200 of them in memory, for whoever sits at it to read.
+        /// The SMTP server that mails are handed to. None means the dev inbox: mails are kept in the store, the
+        /// last 200 of them, for whoever sits at a node to read.
         smtp_host: Option<String> = "";
         /// Its port. None means 587 for `starttls`, 465 for `tls` and 25 for `none`.
         smtp_port: Option<u16> = "";

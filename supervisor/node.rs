@@ -199,7 +199,7 @@ impl Node {
         &self.0.doors
     }
 
-    fn runtime(&self) -> &Arc<Runtime> {
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         self.0.doors.runtime()
     }
 

@@ -4,6 +4,7 @@ mod crashes;
 mod entities;
 mod limits;
 mod readers;
+mod shelves;
 mod topics;
 mod traces;
 mod versions;

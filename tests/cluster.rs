@@ -4,6 +4,7 @@ mod answers;
 mod clocks;
 mod failover;
 mod hot;
+mod inbox;
 mod links;
 mod moves;
 

@@ -10,12 +10,13 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use prognet_supervisor::{
-    Aggregate, Asking, Entity, Name, Node, Reader, ReaderError, Recorded, Refused, Timestamp, Unavailable,
+    Aggregate, Asking, Entity, Home, Name, Node, Reader, ReaderError, Recorded, Refused, Timestamp,
+    Unavailable,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce};
 
 use super::{
-    channel::{Channel, Parcel, dkim, wire},
+    channel::{Channel, Parcel, dev_inbox, dkim, wire},
     message::{self, Event, Letter, Message, Outcome, Rejection, Stage, View},
     render,
 };
@@ -36,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const REPORTS_MAX: usize = 3;
 /// An attempt lasts as long as its channel may take, and this much for its report: all of those times.
 const REPORT_LASTS: Duration = Duration::from_secs(10);
-/// What a channel without a server may take.
-const LOCAL_LASTS: Duration = Duration::from_secs(1);
 
 /// Who sends mails.
 #[derive(Debug, Clone)]
@@ -66,6 +65,7 @@ struct Door {
 /// An attempt that has begun.
 struct Begun {
     entity: Entity<Message>,
+    home: Home,
     /// The same for all attempts of a message, and no internal id.
     message_id: u128,
     number: u32,
@@ -159,14 +159,16 @@ impl Door {
         };
         let named = [&event.home.canonical()[..], &event.id.to_be_bytes()].concat();
         let message_id = node.hash("message-id", &named);
-        Ok(Some(Begun { entity, message_id, number: attempts, letter, requested_at }))
+        Ok(Some(Begun { entity, home: event.home, message_id, number: attempts, letter, requested_at }))
     }
 
     /// How long an attempt lasts at most.
     fn lasts(&self) -> Duration {
         let channel = match &self.channel {
             Channel::Smtp(smtp) => smtp.timeout(),
-            Channel::DevInbox(_) => LOCAL_LASTS,
+            Channel::DevInbox(_) => dev_inbox::LASTS,
+            #[cfg(test)]
+            Channel::Told(_) => dev_inbox::LASTS,
         };
         channel.saturating_add(REPORT_LASTS)
     }
@@ -176,7 +178,7 @@ impl Door {
         let Begun { entity, number, .. } = begun;
         let sending = async {
             match self.prepare(node, begun).await {
-                Ok(parcel) => self.channel.hand_over(parcel).await,
+                Ok(parcel) => self.channel.hand_over(node, parcel).await,
                 Err(why) => {
                     tracing::error!(message.id = ?entity, why, "failed to write a mail");
                     Outcome::Failed(why)
@@ -212,7 +214,8 @@ impl Door {
         if let Some(signer) = &self.signer {
             raw = signer.signed(&raw, now).map_err(|error| error.to_string())?;
         }
-        Ok(Parcel { from: from.clone(), to: to.clone(), rendered, raw })
+        let (home, id) = (begun.home, begun.message_id);
+        Ok(Parcel { home, id, from: from.clone(), to: to.clone(), rendered, raw })
     }
 }
 

@@ -1,7 +1,7 @@
-//! The dev inbox for people: mails that the node caught instead of sending them. Only where it is on, and only to
+//! The dev inbox for people: mails that were caught instead of being sent. Only where it is on, and only to
 //! the machine itself, as `v1/dev.rs` says.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use actix_web::{
     HttpResponse,
@@ -32,13 +32,13 @@ pub(super) struct Sought {
 
 /// Mails, the newest first.
 pub(super) async fn list(visitor: Visitor, Query(sought): Query<Sought>) -> Shown {
-    let inbox = open(&visitor)?;
+    let (inbox, node) = (open(&visitor)?, &visitor.edge().node);
     let mut caught = match &sought.to {
-        Some(to) => inbox.wait(0, Some(to), PATIENCE).await,
-        None => inbox.after(0, None),
+        Some(to) => inbox.wait(node, 0, Some(to), PATIENCE).await?,
+        None => inbox.after(node, 0, None).await?,
     };
     caught.reverse();
-    let mails: Vec<_> = caught.iter().map(|caught| dev::view(caught)).collect();
+    let mails: Vec<_> = caught.iter().map(dev::view).collect();
     let here = sought.to.as_deref().and_then(|to| address(&visitor, to));
     let here = here.unwrap_or_else(|| "/dev/inbox".to_owned());
     Ok(visitor.page(
@@ -50,21 +50,21 @@ pub(super) async fn list(visitor: Visitor, Query(sought): Query<Sought>) -> Show
 
 /// One mail.
 pub(super) async fn show(visitor: Visitor, number: Path<u64>) -> Shown {
-    let mail = dev::view(&*one(&visitor, *number)?);
+    let mail = dev::view(&one(&visitor, *number).await?);
     let mut shown = visitor.page(StatusCode::OK, "mail", &context! { mail => Serde(mail) });
     let policy = HeaderValue::from_str(&format!("{POLICY}; frame-src 'self'"));
     let policy = policy.map_err(|_unreadable| Problem::not_found())?;
     shown.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
-    std::future::ready(Ok(shown)).await
+    Ok(shown)
 }
 
 /// The HTML part of a mail, which its page frames.
 pub(super) async fn html(visitor: Visitor, number: Path<u64>) -> Shown {
-    let mail = one(&visitor, *number)?;
+    let mail = one(&visitor, *number).await?;
     let html = mail.html.replacen("<head>", "<head><base target=\"_top\">", 1);
     let mut shown = HttpResponse::Ok();
     shown.content_type("text/html; charset=utf-8").insert_header((header::CONTENT_SECURITY_POLICY, MAIL));
-    std::future::ready(Ok(shown.body(html))).await
+    Ok(shown.body(html))
 }
 
 /// Where an address's mails are, for whoever was just told that one is on its way.
@@ -77,8 +77,7 @@ fn open(visitor: &Visitor) -> Result<DevInbox, Problem> {
     dev::inbox(visitor.request(), visitor.edge()).ok_or_else(Problem::not_found)
 }
 
-fn one(visitor: &Visitor, number: u64) -> Result<Arc<Caught>, Instead> {
-    let later = open(visitor)?.after(number.saturating_sub(1), None);
-    let mail = later.into_iter().find(|caught| caught.number == number);
+async fn one(visitor: &Visitor, number: u64) -> Result<Caught, Instead> {
+    let mail = open(visitor)?.one(&visitor.edge().node, number).await?;
     mail.ok_or_else(|| Problem::not_found().into())
 }

@@ -1,4 +1,4 @@
-//! The dev inbox: mails the node caught, for whoever builds on it. It opens only to the machine itself.
+//! The dev inbox: mails that were caught, for whoever builds on the installation. It opens only to the machine itself.
 
 use std::{
     convert::Infallible,
@@ -38,7 +38,7 @@ pub(crate) struct Wanted {
     wait: Option<String>,
 }
 
-/// Mails that the node caught instead of sending them, the last 200, oldest first.
+/// Mails that were caught instead of being sent, the last 200, oldest first; the same at every node.
 ///
 /// There is no such place (404) unless the dev inbox is on and the request comes from this very machine.
 #[utoipa::path(get, path = "/v1/dev/messages", tag = "dev", params(Wanted),
@@ -50,19 +50,21 @@ pub(crate) async fn messages(
 ) -> Result<HttpResponse, Problem> {
     let inbox = inbox(&request, &edge).ok_or_else(Problem::not_found)?;
     let patience = wanted.wait.as_deref().map(seconds).transpose()?.unwrap_or_default();
+    let after = wanted.after.unwrap_or_default();
+    let found = inbox.after(&edge.node, after, wanted.to.as_deref()).await?;
+    if !found.is_empty() || patience.is_zero() {
+        return Ok(HttpResponse::Ok().json(views(&found)));
+    }
     let mut closing = edge.closing.subscribe();
     // The answer begins at once, so that waiting is not taken for a slow request.
     let body = async move {
-        let (after, to) = (wanted.after.unwrap_or_default(), wanted.to.as_deref());
         let found = tokio::select! {
-            found = inbox.wait(after, to, patience) => found,
+            found = inbox.wait(&edge.node, after, wanted.to.as_deref(), patience) => found.unwrap_or_default(),
             _ = closing.wait_for(|is_closing| *is_closing) => Vec::new(),
         };
-        let data = found.iter().map(|caught| view(caught)).collect();
-        Ok::<_, Infallible>(Bytes::from(serde_json::to_vec(&DevMessages { data }).unwrap_or_default()))
+        Ok::<_, Infallible>(Bytes::from(serde_json::to_vec(&views(&found)).unwrap_or_default()))
     };
-    let answer = HttpResponse::Ok().content_type("application/json").streaming(stream::once(body));
-    std::future::ready(Ok(answer)).await
+    Ok(HttpResponse::Ok().content_type("application/json").streaming(stream::once(body)))
 }
 
 /// The dev inbox, if it is on and a request may see it.
@@ -88,6 +90,10 @@ fn is_from_here(peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
         || address.is_ok_and(|address| address.is_loopback());
     let is_direct = !PROXIED.iter().any(|name| headers.contains_key(*name));
     peer.is_some_and(|peer| peer.ip().is_loopback()) && is_named_here && is_direct
+}
+
+fn views(found: &[Caught]) -> DevMessages {
+    DevMessages { data: found.iter().map(view).collect() }
 }
 
 /// A mail as it crosses the door.

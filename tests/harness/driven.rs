@@ -110,9 +110,9 @@ impl Driven {
 
     /// The tokens in all mails to an address, oldest first, once there are so many mails.
     pub(crate) async fn links(&self, to: &str, mails: usize) -> Vec<String> {
-        let caught = || self.inbox.after(0, Some(to));
-        self.world.until(self.step, || async { caught().len() >= mails }).await;
-        let links = caught().into_iter().map(|mail| json!({ "links": mail.links }));
+        let caught = async || self.inbox.after(&self.world.node, 0, Some(to)).await.unwrap();
+        self.world.until(self.step, || async { caught().await.len() >= mails }).await;
+        let links = caught().await.into_iter().map(|mail| json!({ "links": mail.links }));
         links.filter_map(|mail| token_in(&mail)).collect()
     }
 

@@ -1,28 +1,21 @@
-//! The dev inbox: mails are caught and kept in memory, for whoever builds on the node to look at.
+//! The dev inbox: mails are caught and kept, for whoever builds on the installation to look at, at any of its nodes.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use prognet_supervisor::{Node, Shelf, Thing, Unavailable};
+use serde::{Deserialize, Serialize};
 
 use super::Parcel;
+use crate::communication::message::Outcome;
 
 /// Mails kept; the oldest goes first.
 const KEPT_MAX: usize = 200;
+/// What keeping one may take: a store that several nodes share may stand still for a moment.
+pub(crate) const LASTS: Duration = Duration::from_secs(5);
 
 /// Mails that were caught. Clones are the same inbox.
-#[derive(Debug, Clone, Default)]
-pub struct DevInbox(Arc<Inbox>);
-
-#[derive(Debug, Default)]
-struct Inbox {
-    caught: Mutex<VecDeque<Arc<Caught>>>,
-    /// The number of the newest.
-    newest: watch::Sender<u64>,
-}
+#[derive(Debug, Clone)]
+pub struct DevInbox(Shelf);
 
 /// A mail that was caught.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,56 +40,90 @@ pub struct Caught {
     pub raw: String,
 }
 
-impl DevInbox {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Caught>>> {
-        self.0.caught.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A mail as it is kept: what can be read out of it is not.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    from: String,
+    to: String,
+    subject: String,
+    text: String,
+    html: String,
+    raw: String,
+}
 
-    pub(super) fn keep(&self, parcel: Parcel) {
-        let mut caught = self.lock();
-        let number = *self.0.newest.borrow() + 1;
-        let raw = String::from_utf8_lossy(&parcel.raw).into_owned();
-        caught.push_back(Arc::new(Caught {
-            number,
-            from: parcel.from.to_string(),
-            to: parcel.to.to_string(),
-            headers: headers(&raw),
-            links: links(&parcel.rendered.text),
-            subject: parcel.rendered.subject,
-            text: parcel.rendered.text,
-            html: parcel.rendered.html,
-            raw,
-        }));
-        if caught.len() > KEPT_MAX {
-            caught.pop_front();
+impl Default for DevInbox {
+    fn default() -> Self {
+        Self(Shelf::new("dev_inbox", KEPT_MAX))
+    }
+}
+
+impl DevInbox {
+    /// Keeps a mail; one that was kept already, under the same Message-ID, is not kept again.
+    pub(super) async fn keep(&self, node: &Node, parcel: Parcel) -> Outcome {
+        let Parcel { home, id, from, to, rendered, raw } = parcel;
+        let value = Kept {
+            from: from.to_string(),
+            to: to.to_string(),
+            subject: rendered.subject,
+            text: rendered.text,
+            html: rendered.html,
+            raw: String::from_utf8_lossy(&raw).into_owned(),
+        };
+        let thing = Thing { home, mark: id, label: label(node, to.as_str()), value };
+        match tokio::time::timeout(LASTS, self.0.put(node, thing)).await {
+            Ok(Ok(())) => Outcome::Accepted,
+            Ok(Err(_)) | Err(_) => Outcome::Failed("the dev inbox did not keep it".to_owned()),
         }
-        drop(caught);
-        self.0.newest.send_replace(number);
     }
 
     /// Mails after a number, to one address if one is given, oldest first.
-    #[must_use]
-    pub fn after(&self, number: u64, to: Option<&str>) -> Vec<Arc<Caught>> {
-        let is_wanted = |caught: &&Arc<Caught>| {
-            caught.number > number && to.is_none_or(|to| caught.to.eq_ignore_ascii_case(to))
-        };
-        self.lock().iter().filter(is_wanted).cloned().collect()
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn after(
+        &self,
+        node: &Node,
+        number: u64,
+        to: Option<&str>,
+    ) -> Result<Vec<Caught>, Unavailable> {
+        let found = self.0.after(node, number, to.map(|to| label(node, to))).await?;
+        Ok(found.into_iter().map(caught).collect())
     }
 
-    /// The same, as soon as there is one, or none after `patience`.
-    pub async fn wait(&self, number: u64, to: Option<&str>, patience: Duration) -> Vec<Arc<Caught>> {
-        let mut newest = self.0.newest.subscribe();
-        let found = tokio::time::timeout(patience, async {
-            loop {
-                newest.mark_unchanged();
-                let found = self.after(number, to);
-                if !found.is_empty() || newest.changed().await.is_err() {
-                    return found;
-                }
-            }
-        });
-        found.await.unwrap_or_default()
+    /// The mail of a number, if it is there.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn one(&self, node: &Node, number: u64) -> Result<Option<Caught>, Unavailable> {
+        let found = self.0.one(node, number).await?;
+        Ok(found.map(|kept| caught((number, kept))))
     }
+
+    /// The same as [`DevInbox::after`], as soon as there is one, or none after `patience`.
+    ///
+    /// # Errors
+    /// When the store does not answer at first.
+    pub async fn wait(
+        &self,
+        node: &Node,
+        number: u64,
+        to: Option<&str>,
+        patience: Duration,
+    ) -> Result<Vec<Caught>, Unavailable> {
+        let found = self.0.wait(node, number, to.map(|to| label(node, to)), patience).await?;
+        Ok(found.into_iter().map(caught).collect())
+    }
+}
+
+/// What the mails to an address are looked for by.
+fn label(node: &Node, to: &str) -> u128 {
+    node.hash("dev-inbox", to.to_ascii_lowercase().as_bytes())
+}
+
+fn caught((number, kept): (u64, Kept)) -> Caught {
+    let Kept { from, to, subject, text, html, raw } = kept;
+    let (headers, links) = (headers(&raw), links(&text));
+    Caught { number, from, to, subject, text, html, headers, links, raw }
 }
 
 /// Headers of a raw mail, unfolded.
@@ -115,12 +142,16 @@ fn links(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use prognet_supervisor::{Home, HomeKind, testing::World};
+
     use super::*;
     use crate::{communication::render::Rendered, values::Email};
 
-    fn parcel(to: &str) -> Parcel {
+    fn parcel(id: u128, to: &str) -> Parcel {
         let text = "Look:\nhttps://example.org/verify?token=abc\n".to_owned();
         Parcel {
+            home: Home { kind: HomeKind::Account, id: 7 },
+            id,
             from: Email::parse("no-reply@example.org").unwrap(),
             to: Email::parse(to).unwrap(),
             rendered: Rendered { subject: "Hello".to_owned(), text, html: String::new() },
@@ -130,30 +161,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_mail_is_found_by_its_address_and_waited_for() {
-        let inbox = DevInbox::default();
-        let waiting = inbox.wait(0, Some("ADA@example.org"), Duration::from_secs(60));
+        let (world, inbox) = (World::new(Vec::new).await, DevInbox::default());
+        let waiting = inbox.wait(&world.node, 0, Some("ADA@example.org"), Duration::from_secs(60));
         let keeping = async {
-            inbox.keep(parcel("bob@example.org"));
-            inbox.keep(parcel("ada@example.org"));
+            inbox.keep(&world.node, parcel(1, "bob@example.org")).await;
+            inbox.keep(&world.node, parcel(2, "ada@example.org")).await
         };
 
-        let (found, ()) = tokio::join!(waiting, keeping);
+        let (found, kept) = tokio::join!(waiting, keeping);
 
+        let found = found.unwrap();
+        assert_eq!(kept, Outcome::Accepted);
         assert_eq!(found.iter().map(|caught| caught.number).collect::<Vec<_>>(), [2]);
         assert_eq!(found[0].links, ["https://example.org/verify?token=abc"]);
         assert_eq!(found[0].headers[1], ("Subject".to_owned(), "Hel lo".to_owned()));
         assert_eq!(found[0].headers.len(), 2);
-        assert_eq!(inbox.after(0, None).len(), 2);
-        assert!(inbox.wait(2, None, Duration::from_millis(1)).await.is_empty());
-    }
-
-    #[test]
-    fn the_oldest_go_first() {
-        let inbox = DevInbox::default();
-        for _ in 0..=KEPT_MAX {
-            inbox.keep(parcel("ada@example.org"));
-        }
-        let kept = inbox.after(0, None);
-        assert_eq!((kept.len(), kept[0].number), (KEPT_MAX, 2));
+        assert_eq!(inbox.one(&world.node, 2).await.unwrap().as_ref(), found.first());
     }
 }
