@@ -122,7 +122,6 @@ pub(crate) struct Edge {
     pub(crate) passwords: passwords::Passwords,
     pub(crate) throttle: throttle::Throttle,
     pub(crate) limits: limits::Limits,
-    pub(crate) setup: setup::SetupLink,
     /// Sessions of browsers that were told lately that they are used.
     pub(crate) used: kept::Kept<(AccountId, SessionId), ()>,
     /// Told to whoever holds a stream open, when the node stops.
@@ -240,7 +239,6 @@ pub async fn bind(settings: &Settings, node: &Node) -> Result<Serving, BindError
         passwords: passwords(settings, node)?,
         throttle: throttle::Throttle::new(settings.auth.throttle),
         limits: limits::Limits::new(settings.limits),
-        setup: setup::SetupLink::default(),
         used: kept::Kept::new(USED_EVERY.min(settings.auth.refresh_idle / 4), USED_MAX),
         closing: watch::Sender::new(false),
         traffic: traffic::Traffic::default(),

@@ -1,67 +1,61 @@
 //! The setup link: how whoever started an empty node becomes its first admin. No default password exists.
+//!
+//! Its token says until when it is good, and proves that a node of this installation said so: it is kept nowhere, and
+//! good at every node. What makes it good once is that there is an admin then.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use prognet_actors::users::{SetUp, set_up};
-use prognet_supervisor::{Node, Timestamp, Unavailable};
+use prognet_supervisor::{Node, Refused, Timestamp, Unavailable};
 
 use crate::gate;
 
 /// How long a link is good.
 const LASTS: Duration = Duration::from_secs(15 * 60);
+/// Hexadecimal digits of the time, of what nobody guesses, and of the proof.
+const DIGITS: [usize; 3] = [16, 64, 32];
 
-/// The link that is good now, if one is; only its keyed hash is kept.
-#[derive(Debug, Default)]
-pub(crate) struct SetupLink(Mutex<Option<Held>>);
-
-#[derive(Debug)]
-struct Held {
-    print: u128,
-    until: Timestamp,
+/// A new token.
+fn fresh(node: &Node) -> String {
+    let drawn = [node.clock().fresh_secret(), node.clock().fresh_secret()].concat();
+    let drawn: String = drawn.iter().map(|byte| format!("{byte:02x}")).collect();
+    let said = format!("{:016x}{drawn}", node.clock().now().after(LASTS).as_millis());
+    let proof = proof(node, &said);
+    format!("{said}{proof:032x}")
 }
 
-impl SetupLink {
-    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A new token; the one before is worth nothing from now on.
-    fn renew(&self, node: &Node) -> String {
-        let secret = [node.clock().fresh_secret(), node.clock().fresh_secret()].concat();
-        let token: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        *self.lock() = Some(Held { print: print(node, &token), until: node.clock().now().after(LASTS) });
-        token
-    }
-
-    /// Whether it is the token, and its time is not over.
-    pub(crate) fn is_good(&self, node: &Node, token: &str) -> bool {
-        let print = print(node, token);
-        self.lock().as_ref().is_some_and(|held| held.print == print && node.clock().now() < held.until)
-    }
-
-    /// It was used.
-    pub(crate) fn end(&self) {
-        *self.lock() = None;
-    }
+/// Whether it is a token of this installation, and its time is not over.
+pub(crate) fn is_good(node: &Node, token: &str) -> bool {
+    let [time, drawn, proven] = DIGITS;
+    let Some((said, given)) = token.split_at_checked(time + drawn) else { return false };
+    let is_hex = token.len() == time + drawn + proven && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let until = said.get(..time).and_then(|until| i64::from_str_radix(until, 16).ok());
+    let is_proven = u128::from_str_radix(given, 16).is_ok_and(|given| given == proof(node, said));
+    is_hex && is_proven && until.is_some_and(|until| node.clock().now() < Timestamp::from_millis(until))
 }
 
-/// Compared instead of tokens, so that the time it takes tells nothing about them.
-fn print(node: &Node, token: &str) -> u128 {
-    node.hash("setup-token", token.as_bytes())
+fn proof(node: &Node, said: &str) -> u128 {
+    node.hash("setup-token", said.as_bytes())
+}
+
+/// The same, and there is no admin.
+pub(crate) async fn may_be_used(edge: &crate::Edge, token: &str) -> bool {
+    is_good(&edge.node, token) && !matches!(stands(edge).await, Ok(set_up::View::Done(_)))
 }
 
 /// A token for the setup link, while there is no admin.
 pub(crate) async fn token(edge: &crate::Edge) -> Result<Option<String>, Unavailable> {
-    let how = edge.node.read(&gate::asking(edge), SetUp::at()).await;
-    match how {
-        Ok(set_up::View::Open) => Ok(Some(edge.setup.renew(&edge.node))),
-        Ok(set_up::View::Running | set_up::View::Done(_)) => Ok(None),
-        Err(prognet_supervisor::Refused::Unavailable(why)) => Err(why),
-        Err(_) => Err(Unavailable::NotWritten),
-    }
+    Ok(match stands(edge).await? {
+        set_up::View::Open => Some(fresh(&edge.node)),
+        set_up::View::Running | set_up::View::Done(_) => None,
+    })
+}
+
+async fn stands(edge: &crate::Edge) -> Result<set_up::View, Unavailable> {
+    edge.node.read(&gate::asking(edge), SetUp::at()).await.map_err(|refused| match refused {
+        Refused::Unavailable(why) => why,
+        _ => Unavailable::NotWritten,
+    })
 }
 
 #[cfg(test)]
@@ -72,17 +66,23 @@ mod tests {
 
     /// Security bar 6: the setup link is good once, for 15 minutes.
     #[tokio::test]
-    async fn a_link_ends_with_its_time_with_its_use_and_with_the_next_one() {
-        let (world, link) = (World::new(prognet_actors::services).await, SetupLink::default());
-        let is_good = |token: &str| link.is_good(&world.node, token);
-        let token = link.renew(&world.node);
-        assert!(is_good(&token) && !is_good("another"));
+    async fn a_link_ends_with_its_time_and_nobody_makes_one_up() {
+        let world = World::new(prognet_actors::services).await;
+        let is_good = |token: &str| is_good(&world.node, token);
+        let (token, other) = (fresh(&world.node), fresh(&world.node));
+        assert!(is_good(&token) && is_good(&other) && token != other);
+
+        // Later than it says, of another one's proof, and whatever else somebody may try.
+        let later = format!("f{}", &token[1..]);
+        let mixed = format!("{}{}", &token[..80], &other[80..]);
+        let signed = format!("{}+{}", &token[..80], &token[81..]);
+        for made_up in
+            ["", "another", &later, &mixed, &signed, &token[1..], &format!("{token}0"), &"é".repeat(56)]
+        {
+            assert!(!is_good(made_up), "{made_up}");
+        }
 
         world.clock.advance(LASTS);
         assert!(!is_good(&token), "its time is over");
-        let (older, newer) = (link.renew(&world.node), link.renew(&world.node));
-        assert!(!is_good(&older) && is_good(&newer));
-        link.end();
-        assert!(!is_good(&newer), "it was used");
     }
 }

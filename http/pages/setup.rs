@@ -10,6 +10,7 @@ use crate::{
     Edge,
     caller::Stranger,
     input::{Form, Query},
+    setup::may_be_used,
     v1::setup::make_admin,
 };
 
@@ -21,11 +22,11 @@ pub(super) struct Link {
 }
 
 pub(super) async fn show(Query(link): Query<Link>, edge: Data<Edge>) -> HttpResponse {
-    let is_good = edge.setup.is_good(&edge.node, &link.token);
+    let is_good = may_be_used(&edge, &link.token).await;
     let status = if is_good { StatusCode::OK } else { StatusCode::FORBIDDEN };
     let shortest = shortest(&edge);
     let values = context! { token => link.token.as_str(), is_good, name => "", email => "", shortest };
-    std::future::ready(page(status, "setup", &values)).await
+    page(status, "setup", &values)
 }
 
 /// The link's token is what no other site knows: the form needs no other proof.
@@ -34,7 +35,7 @@ pub(super) async fn submit(stranger: Stranger, Form(wanted): Form<SetUp>, edge: 
     match make_admin(&stranger, wanted, &edge).await {
         Ok(_) => page(StatusCode::CREATED, "setup", &context! { is_done => true, email }),
         Err(problem) => {
-            let is_good = edge.setup.is_good(&edge.node, &token);
+            let is_good = may_be_used(&edge, &token).await;
             let shortest = shortest(&edge);
             let values = context! { token, email, name, is_good, shortest, problem => told(&problem) };
             page(problem.status(), "setup", &values)

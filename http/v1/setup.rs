@@ -20,6 +20,7 @@ use crate::{
     caller::Stranger,
     input::Json,
     problem::{Problem, invalid},
+    setup::is_good,
 };
 
 /// Makes the first platform admin; the same `Idempotency-Key` meets the same one.
@@ -50,7 +51,7 @@ pub(crate) async fn make_admin(
     match edge.node.read(&asking, SetUp::at()).await? {
         // The link is used up, but a retry of what used it is heard.
         View::Done(by) if by == account && asking.key.is_some() => {}
-        View::Open | View::Running if edge.setup.is_good(&edge.node, &wanted.token) => {}
+        View::Open | View::Running if is_good(&edge.node, &wanted.token) => {}
         View::Open | View::Running | View::Done(_) => return Err(Problem::setup_token()),
     }
     let email_reservation = edge.node.hash("email", email.key().as_bytes());
@@ -75,10 +76,7 @@ pub(crate) async fn make_admin(
     }
     let start = set_up::Command::Start(Plan { account, email_reservation });
     match edge.node.ask_to_end(&asking, SetUp::at(), start).await?.reply {
-        View::Done(done) if done == account => {
-            edge.setup.end();
-            Ok(account)
-        }
+        View::Done(done) if done == account => Ok(account),
         View::Open | View::Running | View::Done(_) => Err(email_taken()),
     }
 }
