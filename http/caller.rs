@@ -40,13 +40,14 @@ impl Scope {
 }
 
 impl Caller {
-    /// Whoever a browser's cookie stands for, as if with a token that says this.
+    /// Whoever a browser's cookie stands for, as if with a token that says this. What people did a moment ago they did
+    /// at any node, and expect to see: nothing that this one remembers is believed.
     pub(crate) async fn of_browser(
         request: &HttpRequest,
         edge: &Edge,
         claims: Claims,
     ) -> Result<Self, Problem> {
-        let principal = edge.gate.stands(edge, &claims).await?;
+        let principal = edge.gate.stands_now(edge, &claims).await?;
         record::proven(request, &principal);
         let asking = asking(request, edge, principal.account)?;
         Ok(Self { principal, claims, asking, peer: Peer::of(request, edge) })

@@ -99,6 +99,15 @@ impl Gate {
         Ok(Principal { account: claims.sub, is_platform_admin, tenant: claims.tid, permissions })
     }
 
+    /// The same, whatever was remembered: it may have changed at another node.
+    pub(crate) async fn stands_now(&self, edge: &Edge, claims: &Claims) -> Result<Principal, Problem> {
+        self.forget_session(claims.sub, claims.sid);
+        if let Some(tenant) = claims.tid {
+            self.forget_member(tenant, claims.sub);
+        }
+        self.stands(edge, claims).await
+    }
+
     /// Every token is checked anew: the keys are others.
     pub(crate) fn forget_signatures(&self) {
         self.signatures.forget_all(|_| true);
