@@ -43,6 +43,8 @@ pub struct Cluster {
     inputs: mpsc::Sender<Input>,
     me: watch::Sender<Option<Incarnation>>,
     ended: watch::Sender<Option<Ended>>,
+    /// Whether there is nothing to wait for but the doors.
+    drained: watch::Sender<bool>,
     /// Who waits for a shard.
     waiting: Mutex<HashMap<ShardId, usize>>,
     parts: Mutex<Option<Parts>>,
@@ -81,6 +83,7 @@ impl Cluster {
             inputs: sender,
             me: watch::Sender::new(None),
             ended: watch::Sender::new(None),
+            drained: watch::Sender::new(false),
             waiting: Mutex::default(),
             parts: Mutex::new(Some(Parts { member, inputs, events })),
         })
@@ -102,6 +105,7 @@ impl Cluster {
             Arc::clone(&self.maps),
             Handle::current(),
             self.ended.clone(),
+            self.drained.clone(),
             self.me.clone(),
             self.inputs.clone(),
         );
@@ -141,9 +145,28 @@ impl Cluster {
         }
     }
 
-    /// Gives all shards away and leaves.
+    /// Returns once this node has given its shards away, whoever asked for that, and waits for its doors: as long as
+    /// they are open it leads requests to the others. Or, with how, once it is no member any more.
+    pub async fn drained(&self) -> Option<Ended> {
+        let mut drained = self.drained.subscribe();
+        tokio::select! {
+            biased;
+            ended = self.ended() => Some(ended),
+            // The sender is this cluster's own.
+            _ = drained.wait_for(|is_drained| *is_drained) => None,
+        }
+    }
+
+    /// Gives all shards away.
+    pub async fn drain(&self) {
+        drop(self.inputs.send(Input::LeaveAsked).await);
+        self.drained().await;
+    }
+
+    /// The same, and leaves: nobody asks by way of this node any more.
     pub async fn leave(&self) {
         drop(self.inputs.send(Input::LeaveAsked).await);
+        drop(self.inputs.send(Input::DoorsClosed).await);
         self.ended().await;
     }
 

@@ -69,6 +69,7 @@ pub(crate) struct Driver {
     /// Where the host's work runs.
     pub(crate) work: Handle,
     pub(crate) ended: watch::Sender<Option<Ended>>,
+    pub(crate) drained: watch::Sender<bool>,
     pub(crate) me: watch::Sender<Option<Incarnation>>,
     pub(crate) inputs: mpsc::Sender<Input>,
     /// Steps of one shard are taken one after the other.
@@ -93,11 +94,12 @@ impl Driver {
         maps: Arc<Maps>,
         work: Handle,
         ended: watch::Sender<Option<Ended>>,
+        drained: watch::Sender<bool>,
         me: watch::Sender<Option<Incarnation>>,
         inputs: mpsc::Sender<Input>,
     ) -> Arc<Self> {
         let (turns, told, seen) = (Mutex::default(), AtomicU64::new(0), std::sync::Mutex::default());
-        Arc::new(Self { leases, link, carrier, host, maps, work, ended, me, inputs, turns, told, seen })
+        Arc::new(Self { leases, link, carrier, host, maps, work, ended, drained, me, inputs, turns, told, seen })
     }
 
     /// Feeds the member until it is over.
@@ -172,6 +174,7 @@ impl Driver {
                 Output::Tell { to, message } => self.carrier.tell(to, &Frame::Tell(message)),
                 Output::Announce(message) => self.carrier.announce(&Frame::Tell(message)),
                 Output::Refused(refusal) => drop(self.ended.send(Some(Ended::Refused(refusal)))),
+                Output::Drained => drop(self.drained.send_replace(true)),
                 Output::Left => drop(self.ended.send(Some(Ended::Left))),
             }
         }

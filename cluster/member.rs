@@ -147,6 +147,7 @@ impl Member {
                 self.must_read = true;
             }
             Input::LeaveAsked => self.membership.leave(),
+            Input::DoorsClosed => self.membership.close(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! This node among the others: joining, keeping its lease, and declaring down who is gone.
 //!
 //! ```text
-//! Outside ──Join──▶ Joining ──a peer reached──▶ Seated ──▶ Leaving ──nothing left──▶ Left
+//! Outside ──Join──▶ Joining ──a peer reached──▶ Seated ──▶ Leaving ──nothing left, doors closed──▶ Left
 //!    ▲ └─refused──▶ Refused       │ too long ▶ Refused │         │
 //!    └────────────── its row is down ──────────────────┘         └─its row is down─▶ Left
 //! ```
@@ -60,6 +60,10 @@ pub(crate) struct Membership {
     /// A change of its own row is under way, or not yet seen.
     change: Change,
     is_leaving: bool,
+    /// It was said that there is nothing to wait for but the doors.
+    is_drained: bool,
+    /// Nobody asks by way of this node any more.
+    is_closed: bool,
     /// Peers with a link that works both ways.
     reached: BTreeSet<NodeId>,
     /// Peers that will not link to this node, and why.
@@ -82,6 +86,8 @@ impl Membership {
             is_renewing: false,
             change: Change::None,
             is_leaving: false,
+            is_drained: false,
+            is_closed: false,
             reached: BTreeSet::new(),
             turned_away: BTreeMap::new(),
             refusal: None,
@@ -137,6 +143,10 @@ impl Membership {
 
     pub(crate) fn leave(&mut self) {
         self.is_leaving = true;
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
     }
 
     /// Renews the lease when it is time.
@@ -218,10 +228,19 @@ impl Membership {
         self.change(me, Status::Joining, Status::Down, out);
     }
 
-    /// A leaving node drains, and goes once it owns nothing.
-    /// If nobody else is here it goes at once: what it owns is anybody's then.
+    /// A leaving node drains, and goes once it owns nothing and its doors are closed: those who came to it before are
+    /// still led to the others.
+    /// If nobody else is here it does not drain: what it owns is anybody's once it is gone.
     fn go(&mut self, me: Incarnation, owns_nothing: bool, view: &View, out: &mut Vec<Output>) {
         let is_alone = view.serving().all(|row| row.incarnation == me);
+        let is_done = is_alone || (owns_nothing && view.status(me) == Some(Status::Draining));
+        if is_done && !self.is_closed {
+            if !self.is_drained {
+                self.is_drained = true;
+                out.push(Output::Drained);
+            }
+            return;
+        }
         match view.status(me) {
             Some(from @ (Status::Up | Status::Draining)) if is_alone => {
                 // Whoever comes may own everything at once.

@@ -70,8 +70,10 @@ pub enum Input {
         /// The epoch of the append.
         epoch: Epoch,
     },
-    /// This node is to drain and leave.
+    /// This node is to give its shards away, and to leave once its doors are closed.
     LeaveAsked,
+    /// Nobody asks by way of this node any more: it may leave once it owns nothing.
+    DoorsClosed,
 }
 
 /// What to do.
@@ -127,6 +129,8 @@ pub enum Output {
     Announce(Message),
     /// This node may not join; nothing follows.
     Refused(Refusal),
+    /// This node owns nothing, or nobody would take what it owns: it closes its doors, and asks others until then.
+    Drained,
     /// This node has left; nothing follows.
     Left,
 }

@@ -60,15 +60,17 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         announce(&serving);
         tokio::select! {
             told = stop_signal() => told?,
-            ended = left(member.as_ref()) => match ended {
-                Ended::Left => {}
-                refused @ Ended::Refused(_) => return Err(cluster::why(refused)),
+            ended = drained(member.as_ref()) => match ended {
+                None | Some(Ended::Left) => {}
+                Some(refused @ Ended::Refused(_)) => return Err(cluster::why(refused)),
             }
         }
         // Alone it serves until the end: nobody else would.
         if let Some(member) = member.as_ref().filter(|member| member.cluster.has_others()) {
-            leave(member).await?;
+            tracing::info!("giving the shards away");
+            patiently(member.cluster.drain()).await?;
         }
+        // As long as its doors are open it leads to the others whoever came to it.
         tracing::info!("stopping: finishing what was taken");
         if tokio::time::timeout(settings.http.grace, serving.stop()).await.is_err() {
             tracing::warn!("the grace is over with requests still open");
@@ -78,26 +80,26 @@ pub(crate) fn run(given: Given) -> anyhow::Result<()> {
         }
         node.stop().await;
         if let Some(member) = &member {
-            leave(member).await?;
+            tracing::info!("leaving the cluster");
+            patiently(member.cluster.leave()).await?;
         }
         tracing::info!("stopped");
         Ok(())
     })
 }
 
-/// Returns once this node is no member any more; never, if it never is one.
-async fn left(member: Option<&Member>) -> Ended {
+/// Returns once somebody had this node give its shards away, or it is no member any more; never, if it never is one.
+async fn drained(member: Option<&Member>) -> Option<Ended> {
     match member {
-        Some(member) => member.cluster.ended().await,
+        Some(member) => member.cluster.drained().await,
         None => std::future::pending().await,
     }
 }
 
-/// Gives the shards away and leaves; told to stop once more, it stops at once, which is as safe.
-async fn leave(member: &Member) -> anyhow::Result<()> {
-    tracing::info!("leaving the cluster");
+/// Waits for others to take the shards over; told to stop once more, it stops at once, which is as safe.
+async fn patiently(going: impl Future<Output = ()>) -> anyhow::Result<()> {
     tokio::select! {
-        () = member.cluster.leave() => Ok(()),
+        () = going => Ok(()),
         told = stop_signal() => told,
         () = tokio::time::sleep(LEAVE_MAX) => {
             tracing::warn!("stopping with shards that nobody took over: others take them when the lease is over");

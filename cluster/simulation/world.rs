@@ -342,6 +342,10 @@ impl World {
                 self.machines[at].process = None;
                 self.restart_soon(at);
             }
+            Output::Drained => {
+                let wait = self.dice.between(5, 500);
+                self.after(wait, Event::Deliver { at, run, what: Pending::Input(Input::DoorsClosed) });
+            }
             Output::Left => {
                 self.machines[at].process = None;
                 self.machines[at].has_left = true;
