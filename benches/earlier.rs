@@ -1,12 +1,10 @@
 //! C7: a node with its own storage, as this build makes it and as an earlier one does: what many nodes cost whoever has
 //! one.
 //!
-//! `PROGNET_EARLIER` names the binary of the earlier build; without it there is nothing to compare with.
+//! `--earlier=FILE` names the binary of the earlier build; without it there is nothing to compare with.
+#![expect(clippy::print_stdout, reason = "a bench's output is its result")]
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use prognet_benches::{
     client::{self, pick},
@@ -20,14 +18,15 @@ const CONNECTIONS: usize = 64;
 const AIM: f64 = 0.97;
 
 fn main() -> anyhow::Result<()> {
-    let Some(earlier) = env::var_os("PROGNET_EARLIER").map(PathBuf::from) else {
-        println!("\nC7 is not measured: `PROGNET_EARLIER` names no binary of an earlier build");
+    let named = std::env::args().find_map(|argument| Some(argument.strip_prefix("--earlier=")?.to_owned()));
+    let Some(earlier) = named else {
+        println!("\nC7 is not measured: no `--earlier=FILE` names the binary of an earlier build");
         return Ok(());
     };
     let effort = Effort::asked();
     let directory = machine::scratch()?;
     let now = Side::start(&node::binary()?, &directory.path().join("now"), effort)?;
-    let before = Side::start(&earlier, &directory.path().join("earlier"), effort)?;
+    let before = Side::start(Path::new(&earlier), &directory.path().join("earlier"), effort)?;
 
     print_head("C7: a node alone, this build and an earlier one, 64 connections");
     let renamed = alternate("rename", effort.pairs, || now.rename(effort), || before.rename(effort))?;

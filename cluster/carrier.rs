@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     link::{Link, LinkError},
+    numbers::{Numbers, Unanswered},
     step::Message,
     tables::{Incarnation, NodeId},
 };
@@ -61,6 +62,7 @@ pub(crate) const CONTROL: u64 = 0;
 /// Questions that wait for their answers.
 pub(crate) struct Carrier {
     link: Arc<dyn Link>,
+    numbers: Arc<Numbers>,
     next: AtomicU64,
     waiting: Mutex<HashMap<u64, Waiting>>,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Carrier {
 struct Waiting {
     /// Whose link carries it.
     by: NodeId,
-    answer: oneshot::Sender<Result<Vec<u8>, Uncarried>>,
+    answer: oneshot::Sender<Result<Vec<u8>, Unanswered>>,
 }
 
 /// A question that goes when nobody waits for its answer any more.
@@ -81,8 +83,8 @@ impl Drop for Asked<'_> {
 }
 
 impl Carrier {
-    pub(crate) fn new(link: Arc<dyn Link>) -> Self {
-        Self { link, next: AtomicU64::new(1), waiting: Mutex::default() }
+    pub(crate) fn new(link: Arc<dyn Link>, numbers: Arc<Numbers>) -> Self {
+        Self { link, numbers, next: AtomicU64::new(1), waiting: Mutex::default() }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waiting>> {
@@ -98,17 +100,38 @@ impl Carrier {
         parcel: Vec<u8>,
         wait: Duration,
     ) -> Result<Vec<u8>, Uncarried> {
+        self.numbers.asks.once();
+        let answer = self.answer_of(me, to, lane, parcel, wait).await;
+        answer.map_err(|why| {
+            self.numbers.unanswered(why);
+            why.into()
+        })
+    }
+
+    async fn answer_of(
+        &self,
+        me: Incarnation,
+        to: Incarnation,
+        lane: u64,
+        parcel: Vec<u8>,
+        wait: Duration,
+    ) -> Result<Vec<u8>, Unanswered> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let frame = Frame::Ask { id, to, parcel }.encode().ok_or(Uncarried::NotTaken)?;
+        let frame = Frame::Ask { id, to, parcel }.encode().ok_or(Unanswered::Unlinked)?;
         let (answer, answered) = oneshot::channel();
         let _asked = Asked(self, id);
-        self.send_somehow(me, to.node, lane, frame, |by| {
+        let sent = self.send_somehow(me, to.node, lane, frame, |by| {
             self.lock().insert(id, Waiting { by, answer });
+        });
+        sent.map_err(|error| match error {
+            LinkError::Down => Unanswered::Unlinked,
+            LinkError::Busy => Unanswered::Busy,
+            LinkError::Large => Unanswered::Large,
         })?;
         match tokio::time::timeout(wait, answered).await {
             Ok(Ok(answer)) => answer,
             // Nobody waits for it any more, or not long enough.
-            Ok(Err(_)) | Err(_) => Err(Uncarried::Lost),
+            Ok(Err(_)) | Err(_) => Err(Unanswered::Late),
         }
     }
 
@@ -120,24 +143,24 @@ impl Carrier {
         lane: u64,
         frame: Bytes,
         before: impl FnOnce(NodeId),
-    ) -> Result<(), Uncarried> {
+    ) -> Result<(), LinkError> {
         let linked: Vec<_> = self.link.peers().into_iter().map(|peer| peer.incarnation.node).collect();
         if linked.contains(&to) {
             before(to);
             return self.hand_over(to, lane, frame);
         }
-        let Some(by) = linked.first().copied() else { return Err(Uncarried::NotTaken) };
+        let Some(by) = linked.first().copied() else { return Err(LinkError::Down) };
         let relay = Frame::Relay { from: me, to, frame: frame.to_vec() };
-        let relay = relay.encode().ok_or(Uncarried::NotTaken)?;
+        let relay = relay.encode().ok_or(LinkError::Down)?;
         before(by);
         self.hand_over(by, lane, relay)
     }
 
-    fn hand_over(&self, to: NodeId, lane: u64, frame: Bytes) -> Result<(), Uncarried> {
-        self.link.send(to, lane, frame).map_err(|error| match error {
-            LinkError::Large => Uncarried::Large,
-            LinkError::Down | LinkError::Busy => Uncarried::NotTaken,
-        })
+    fn hand_over(&self, to: NodeId, lane: u64, frame: Bytes) -> Result<(), LinkError> {
+        let bytes = frame.len();
+        self.link.send(to, lane, frame)?;
+        self.numbers.sent_bytes.add(bytes);
+        Ok(())
     }
 
     /// Answers a node that asked.
@@ -161,7 +184,7 @@ impl Carrier {
     /// An answer has come.
     pub(crate) fn answered(&self, id: u64, parcel: Option<Vec<u8>>) {
         if let Some(waiting) = self.lock().remove(&id) {
-            drop(waiting.answer.send(parcel.ok_or(Uncarried::NotTaken)));
+            drop(waiting.answer.send(parcel.ok_or(Unanswered::Elsewhere)));
         }
     }
 
@@ -171,7 +194,7 @@ impl Carrier {
         let lost: Vec<_> = waiting.iter().filter(|(_, one)| one.by == node).map(|(id, _)| *id).collect();
         for id in lost {
             if let Some(one) = waiting.remove(&id) {
-                drop(one.answer.send(Err(Uncarried::Lost)));
+                drop(one.answer.send(Err(Unanswered::LinkLost)));
             }
         }
     }
@@ -180,7 +203,7 @@ impl Carrier {
     pub(crate) fn tell(&self, to: NodeId, frame: &Frame) {
         let Some(frame) = frame.encode() else { return };
         // It only hastens what the tables tell as well.
-        if let Err(error) = self.link.send(to, CONTROL, frame) {
+        if let Err(error) = self.hand_over(to, CONTROL, frame) {
             tracing::trace!(node = %to, %error, "a word does not reach {to}");
         }
     }

@@ -26,7 +26,8 @@ use crate::{
     link::{Link, LinkEvent},
     map::Maps,
     membership::Candidate,
-    tables::{Incarnation, NodeRow, ShardState, Snapshot, Status},
+    numbers::{Numbers, Standing},
+    tables::{Incarnation, NodeRow, ShardState, Snapshot, Status, word_of},
 };
 
 /// How long a router waits before it tries a place again that has just refused.
@@ -40,6 +41,7 @@ pub struct Cluster {
     link: Arc<dyn Link>,
     carrier: Arc<Carrier>,
     maps: Arc<Maps>,
+    numbers: Arc<Numbers>,
     inputs: mpsc::Sender<Input>,
     me: watch::Sender<Option<Incarnation>>,
     ended: watch::Sender<Option<Ended>>,
@@ -75,11 +77,13 @@ impl Cluster {
     ) -> Arc<Self> {
         let (sender, inputs) = driver::inputs();
         let member = Member::new(candidate, limits);
+        let numbers = Arc::<Numbers>::default();
         Arc::new(Self {
             leases,
-            carrier: Arc::new(Carrier::new(Arc::clone(&link))),
+            carrier: Arc::new(Carrier::new(Arc::clone(&link), Arc::clone(&numbers))),
             link,
             maps: Arc::default(),
+            numbers,
             inputs: sender,
             me: watch::Sender::new(None),
             ended: watch::Sender::new(None),
@@ -103,6 +107,7 @@ impl Cluster {
             Arc::clone(&self.carrier),
             host,
             Arc::clone(&self.maps),
+            Arc::clone(&self.numbers),
             Handle::current(),
             self.ended.clone(),
             self.drained.clone(),
@@ -290,12 +295,18 @@ impl Placement for Cluster {
     }
 
     fn fenced(&self, shard: ShardId, epoch: Epoch) {
+        self.numbers.shards_fenced.once();
         // The tables say it as well.
         drop(self.inputs.try_send(Input::Fenced { shard, epoch }));
     }
 
     fn health(&self) -> Result<(), String> {
         if self.holds_lease() { Ok(()) } else { Err("the lease is over".to_owned()) }
+    }
+
+    fn write_numbers(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let standing = Standing { links: self.link.peers().len(), ..self.maps.standing(boot_time()) };
+        self.numbers.write(&standing, out)
     }
 
     fn nodes(&self) -> BoxFuture<'_, Result<Vec<NodeView>, Unavailable>> {
@@ -356,14 +367,5 @@ impl Placement for Cluster {
                 Unavailable::NotWritten
             })
         })
-    }
-}
-
-const fn word_of(status: Status) -> &'static str {
-    match status {
-        Status::Joining => "joining",
-        Status::Up => "up",
-        Status::Draining => "draining",
-        Status::Down => "down",
     }
 }

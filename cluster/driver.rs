@@ -28,6 +28,7 @@ use crate::{
     link::{Link, LinkEvent},
     map::Maps,
     membership::{Proof, Refusal},
+    numbers::{Moves, Numbers},
     seen::Seen,
     tables::{Answer, Incarnation, Lost, NodeId, NodeRow, Statement, Status},
 };
@@ -66,6 +67,7 @@ pub(crate) struct Driver {
     pub(crate) carrier: Arc<Carrier>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) maps: Arc<Maps>,
+    pub(crate) numbers: Arc<Numbers>,
     /// Where the host's work runs.
     pub(crate) work: Handle,
     pub(crate) ended: watch::Sender<Option<Ended>>,
@@ -92,6 +94,7 @@ impl Driver {
         carrier: Arc<Carrier>,
         host: Arc<dyn Host>,
         maps: Arc<Maps>,
+        numbers: Arc<Numbers>,
         work: Handle,
         ended: watch::Sender<Option<Ended>>,
         drained: watch::Sender<bool>,
@@ -99,7 +102,22 @@ impl Driver {
         inputs: mpsc::Sender<Input>,
     ) -> Arc<Self> {
         let (turns, told, seen) = (Mutex::default(), AtomicU64::new(0), std::sync::Mutex::default());
-        Arc::new(Self { leases, link, carrier, host, maps, work, ended, drained, me, inputs, turns, told, seen })
+        Arc::new(Self {
+            leases,
+            link,
+            carrier,
+            host,
+            maps,
+            numbers,
+            work,
+            ended,
+            drained,
+            me,
+            inputs,
+            turns,
+            told,
+            seen,
+        })
     }
 
     /// Feeds the member until it is over.
@@ -114,6 +132,7 @@ impl Driver {
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut durable = self.host.durable();
+        let mut moves = Moves::default();
         let mut pause = tokio::time::interval(DURABLE_EVERY);
         let mut missed = Missed::new();
         while self.ended.borrow().is_none() {
@@ -142,17 +161,26 @@ impl Driver {
             // What is done meanwhile is taken in together: settling costs as much for one input as for many.
             let mut together = vec![input];
             together.extend(std::iter::from_fn(|| inputs.try_recv().ok()).take(AT_ONCE));
-            let out = member.steps(boot_time(), together);
+            let now = boot_time();
+            moves.take_in(&together, now, &self.numbers);
+            let out = member.steps(now, together);
+            moves.follow(&out, &member, now, &self.numbers);
             self.carry_out(&mut member, out);
         }
     }
 
     fn carry_out(self: &Arc<Self>, member: &mut Member, out: Vec<Output>) {
+        let (now, mut was) = (member.incarnation(), None);
         self.me.send_if_modified(|me| {
-            let now = member.incarnation();
-            std::mem::replace(me, now) != now
+            was = std::mem::replace(me, now);
+            was != now
         });
-        if let Some(me) = member.incarnation() {
+        // Whoever ends is no longer here either, but means it.
+        let is_end = |output: &Output| matches!(output, Output::Refused(_) | Output::Left);
+        if was.is_some() && now.is_none() && !out.iter().any(is_end) {
+            self.numbers.evictions.once();
+        }
+        if let Some(me) = now {
             self.link.became(me);
         }
         self.maps.publish(member);
@@ -168,6 +196,7 @@ impl Driver {
                 Output::Forget { .. } => {}
                 Output::Fence if member.is_leaving() => tracing::info!("this node answers nothing any more"),
                 Output::Fence => {
+                    self.numbers.fences.once();
                     tracing::warn!("the lease is over: this node answers nothing until it has it again");
                 }
                 Output::Resume => tracing::info!("the lease holds"),
@@ -232,7 +261,11 @@ impl Driver {
                 Answer::Joined { asked_at, result }
             }
             Statement::Renew { by } => {
-                Answer::Renewed { by, asked_at, result: leases.renew(by).await.map_err(lost) }
+                let result = leases.renew(by).await.map_err(lost);
+                if result.is_err() {
+                    self.numbers.renewals_failed.once();
+                }
+                Answer::Renewed { by, asked_at, result }
             }
             Statement::ChangeStatus { of, from, to } => Answer::StatusChanged {
                 of,
@@ -242,6 +275,7 @@ impl Driver {
             Statement::DeclareDown { of, is_proven } => {
                 let result = leases.declare_down(of, is_proven).await.map_err(lost);
                 if result == Ok(true) {
+                    self.numbers.declared_down.once();
                     tracing::warn!(node = %of.node, incarnation = of.number, "declared {of} down");
                 }
                 Answer::DeclaredDown { of, result }
@@ -318,11 +352,13 @@ impl Driver {
     fn met(self: &Arc<Self>, event: LinkEvent, member: &Member, missed: &mut Missed) -> Option<Input> {
         match event {
             LinkEvent::Up(peer) => {
+                self.numbers.links_made.once();
                 tracing::info!(node = %peer.node, "linked to {peer}");
                 missed.remove(&peer.node);
                 Some(Input::PeerReached(peer.node))
             }
             LinkEvent::Down(node) => {
+                self.numbers.links_lost.once();
                 missed.insert(node, (boot_time(), is_leaving(member, node)));
                 self.carrier.lost(node);
                 Some(Input::PeerLost(node))
@@ -340,7 +376,10 @@ impl Driver {
                 }
                 None
             }
-            LinkEvent::Heard { from, frame } => self.heard(from, &frame),
+            LinkEvent::Heard { from, frame } => {
+                self.numbers.received_bytes.add(frame.len());
+                self.heard(from, &frame)
+            }
         }
     }
 

@@ -27,6 +27,7 @@ pub mod link;
 mod map;
 mod member;
 pub mod membership;
+mod numbers;
 mod ownership;
 mod seen;
 #[cfg(test)]

@@ -13,13 +13,16 @@ use tokio::sync::watch;
 
 use crate::{
     BootTime, Member,
-    tables::{Incarnation, ShardState},
+    numbers::Standing,
+    tables::{Incarnation, NodeId, ShardState, Status, word_of},
 };
 
 /// A map, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Map {
     shards: BTreeMap<ShardId, Seat>,
+    /// Where each node's newest run stands.
+    nodes: BTreeMap<NodeId, (u64, Status)>,
     /// Services that somebody hosts, or will when it has joined.
     hosted: HashSet<Name>,
     /// Whether other nodes serve.
@@ -106,6 +109,25 @@ impl Maps {
         self.now.read().unwrap_or_else(PoisonError::into_inner).has_others
     }
 
+    /// How nodes and shards stand, in numbers; links are not this one's to know.
+    pub(crate) fn standing(&self, now: BootTime) -> Standing {
+        let map = Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner));
+        let until = BootTime::from_millis(self.holds_until.load(Ordering::Acquire));
+        let mut standing = Standing { lease: until.since(now), ..Standing::default() };
+        for (_, status) in map.nodes.values() {
+            *standing.nodes.entry(word_of(*status)).or_default() += 1;
+        }
+        for (shard, seat) in &map.shards {
+            let (owned, unserved) = standing.shards.entry(shard.service).or_default();
+            match seat {
+                Seat::Here(_) | Seat::Leaving(_) => *owned += 1,
+                Seat::Empty => *unserved += 1,
+                Seat::There(..) => {}
+            }
+        }
+        standing
+    }
+
     /// Whether this node is one of the cluster, and somebody serves every shard that somebody could.
     pub(crate) fn is_settled(&self, now: BootTime) -> bool {
         let map = Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner));
@@ -137,6 +159,14 @@ impl Map {
         let hosted = view.live().flat_map(|row| row.profile.roles.iter().copied()).collect();
         let has_others = living.iter().any(|one| Some(*one) != me);
         let shards = view.shards().map(|row| (row.shard, seat(row))).collect();
-        Self { shards, hosted, has_others, is_seated: member.is_seated() }
+        let mut nodes = BTreeMap::new();
+        for row in view.nodes() {
+            let Incarnation { node, number } = row.incarnation;
+            let newest = nodes.entry(node).or_insert((number, row.status));
+            if newest.0 < number {
+                *newest = (number, row.status);
+            }
+        }
+        Self { shards, nodes, hosted, has_others, is_seated: member.is_seated() }
     }
 }

@@ -11,6 +11,16 @@ use prognet_supervisor::{Epoch, ShardId};
 
 use crate::BootTime;
 
+/// Where a node stands, as people read it.
+pub(crate) const fn word_of(status: Status) -> &'static str {
+    match status {
+        Status::Joining => "joining",
+        Status::Up => "up",
+        Status::Draining => "draining",
+        Status::Down => "down",
+    }
+}
+
 /// One transaction to run in the store. Every statement is answered exactly once, by the input named after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Statement {

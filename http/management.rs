@@ -86,6 +86,7 @@ fn write(edge: &Edge, text: &mut impl Write) -> fmt::Result {
     for (check, outcome) in edge.node.health() {
         writeln!(text, "{healthy}{{check=\"{check}\"}} {}", u8::from(outcome.is_ok()))?;
     }
+    edge.node.write_cluster_numbers(text)?;
     edge.traffic.write(text)
 }
 

@@ -73,11 +73,13 @@ mod tests {
         assert!(is_good(&token) && is_good(&other) && token != other);
 
         // Later than it says, of another one's proof, and whatever else somebody may try.
-        let later = format!("f{}", &token[1..]);
-        let mixed = format!("{}{}", &token[..80], &other[80..]);
-        let signed = format!("{}+{}", &token[..80], &token[81..]);
+        let (said, proof) = token.split_at(80);
+        let (_, but_one) = token.split_at(1);
+        let later = format!("f{but_one}");
+        let mixed = format!("{said}{}", other.split_at(80).1);
+        let signed = format!("{said}+{}", proof.split_at(1).1);
         for made_up in
-            ["", "another", &later, &mixed, &signed, &token[1..], &format!("{token}0"), &"é".repeat(56)]
+            ["", "another", &later, &mixed, &signed, but_one, &format!("{token}0"), &"é".repeat(56)]
         {
             assert!(!is_good(made_up), "{made_up}");
         }

@@ -119,6 +119,12 @@ pub trait Placement: fmt::Debug + Send + Sync + 'static {
     /// Why not.
     fn health(&self) -> Result<(), String>;
 
+    /// The numbers of this node's part in the cluster, as Prometheus text.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn write_numbers(&self, out: &mut dyn fmt::Write) -> fmt::Result;
+
     /// The nodes of the cluster, by name.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod hot;
 mod inbox;
 mod links;
 mod moves;
+mod numbers;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -215,6 +216,9 @@ async fn a_frozen_node_that_comes_back_writes_nothing_and_shows_nothing_old() {
         // It is here again, as another run of itself.
         let patience = REJOINS_WITHIN.saturating_sub(awake.elapsed());
         until_in(patience, || query(IS_UP) == "1").await;
+        for number in ["prognet_cluster_fences_total", "prognet_cluster_evictions_total"] {
+            assert!(seats[1].node().metric(number).await > 0, "{number}");
+        }
     })
     .await;
     cluster.is_even().await;

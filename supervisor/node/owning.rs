@@ -1,5 +1,7 @@
 //! What a cluster tells a node to do with its shards, and tells people about itself.
 
+use std::fmt;
+
 use prognet_storage::{Name, ShardId};
 use tokio::sync::oneshot;
 
@@ -23,6 +25,14 @@ impl Node {
         drop(region.cast(message(told)));
         // That the sender is gone means the same as its word.
         drop(done.await);
+    }
+
+    /// The numbers of this node's part in its cluster, as Prometheus text; nothing on a node that is alone by its settings.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_cluster_numbers(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        self.doors().placement().map_or(Ok(()), |placement| placement.write_numbers(out))
     }
 
     /// The nodes of the cluster; none on a node that is alone by its settings.

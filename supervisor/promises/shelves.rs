@@ -25,7 +25,7 @@ fn numbers(found: &[(u64, String)]) -> Vec<u64> {
 
 #[test]
 fn of_two_nodes_that_put_things_there_at_once_none_loses_one_and_no_number_is_twice() {
-    const EACH: u128 = 200;
+    const EACH: u64 = 200;
     let here = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let world = here.block_on(World::new(Vec::new));
     let put = |marks: std::ops::Range<u128>| {
@@ -35,22 +35,22 @@ fn of_two_nodes_that_put_things_there_at_once_none_loses_one_and_no_number_is_tw
         move || {
             aside.block_on(async {
                 for mark in marks {
-                    shelf.put(node, thing(mark)).await.unwrap()
+                    shelf.put(node, thing(mark)).await.unwrap();
                 }
-            })
+            });
         }
     };
 
     std::thread::scope(|scope| {
-        scope.spawn(put(0..EACH));
-        scope.spawn(put(EACH..2 * EACH));
+        scope.spawn(put(0..EACH.into()));
+        scope.spawn(put(EACH.into()..2 * u128::from(EACH)));
     });
 
     let found: Vec<(u64, String)> = here.block_on(shelf(1_000).after(&world.node, 0, None)).unwrap();
-    assert_eq!(numbers(&found), (1..=2 * EACH as u64).collect::<Vec<_>>());
+    assert_eq!(numbers(&found), (1..=2 * EACH).collect::<Vec<_>>());
     let mut values: Vec<u128> = found.iter().map(|(_, value)| value.parse().unwrap()).collect();
     values.sort_unstable();
-    assert_eq!(values, (0..2 * EACH).collect::<Vec<_>>());
+    assert_eq!(values, (0..2 * u128::from(EACH)).collect::<Vec<_>>());
 }
 
 #[tokio::test]
