@@ -9,6 +9,11 @@ fn run(script: &str) {
     let data = tempfile::tempdir().unwrap();
     let node = Node::empty(data.path());
     let link = std::fs::read_to_string(data.path().join("setup.link")).unwrap();
+    drive(script, node.url(), &link);
+}
+
+/// The same against whatever is at an address.
+pub(crate) fn drive(script: &str, url: &str, link: &str) {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
     assert!(
         scripts.join("node_modules").exists(),
@@ -16,7 +21,7 @@ fn run(script: &str) {
     );
     let node_js = Command::new("node")
         .arg(scripts.join(script))
-        .env("NODE_URL", node.url())
+        .env("NODE_URL", url)
         .env("SETUP_LINK", link.trim())
         .env("CHROMIUM", chromium())
         .output()

@@ -8,6 +8,7 @@ mod inbox;
 mod links;
 mod moves;
 mod numbers;
+mod people;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

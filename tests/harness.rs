@@ -1,5 +1,6 @@
 //! A node as its users meet it: a process with a data directory, two doors, and a setup link.
 
+pub(crate) mod balancer;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod command;

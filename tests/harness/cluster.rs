@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -113,12 +114,30 @@ impl Seat {
         tokio::task::spawn_blocking(move || node.terminate()).await.unwrap()
     }
 
-    /// Starts a node, and returns once it answers.
+    /// Starts a node, and returns once it answers, and the admin is signed in.
     pub(crate) async fn start(&mut self) {
+        self.start_by(Node::at).await;
+    }
+
+    /// The same, whether or not there is an admin.
+    pub(crate) async fn start_as_it_is(&mut self) {
+        self.start_by(Node::run).await;
+    }
+
+    async fn start_by(&mut self, start: fn(&Path, &str, &[(&str, &str)]) -> Node) {
         let (data, listen, settings) =
             (self.data.path().to_owned(), self.listen.clone(), self.settings.clone());
-        let started = tokio::task::spawn_blocking(move || start(&data, &listen, &settings));
+        let started = tokio::task::spawn_blocking(move || {
+            let settings: Vec<_> =
+                settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            start(&data, &listen, &settings)
+        });
         self.node = Some(started.await.unwrap());
+    }
+
+    /// Where clients find it.
+    pub(crate) fn listens_at(&self) -> SocketAddr {
+        self.listen.parse().unwrap()
     }
 
     /// The exit code of a node that has ended by itself.
@@ -131,11 +150,6 @@ impl Seat {
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         self.node().signal(signal);
     }
-}
-
-fn start(data: &Path, listen: &str, settings: &[(String, String)]) -> Node {
-    let settings: Vec<_> = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    Node::at(data, listen, &settings)
 }
 
 impl Cluster {
