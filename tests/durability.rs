@@ -299,14 +299,17 @@ async fn every_projection_has_the_same_digest_after_it_was_rebuilt_from_nothing(
 /// Readers that are no projections.
 const OUTWARD: [&str; 3] = ["eraser", "mail", "ties"];
 
-/// The readers of a node, once each has seen everything.
+/// The readers of a node, once each has seen everything: also what another one wrote while they were looked at one by
+/// one, so they are looked at again.
 pub(crate) async fn readers_caught_up(node: &Node) -> Vec<String> {
+    let mut looks = 0;
     for _ in 0..600 {
         let (_, numbers) = node.managed("/metrics").await;
         let lines =
             numbers.lines().filter_map(|line| line.strip_prefix("prognet_reader_lag_records{reader=\""));
         let lags: Vec<_> = lines.filter_map(|line| line.split_once("\"} ")).collect();
-        if lags.iter().all(|(_, lag)| *lag == "0") {
+        looks = if lags.iter().all(|(_, lag)| *lag == "0") { looks + 1 } else { 0 };
+        if looks == 3 {
             return lags.into_iter().map(|(reader, _)| reader.to_owned()).collect();
         }
         node.a_moment_later().await;
