@@ -139,7 +139,7 @@ async fn a_standby_that_lost_acknowledged_writes_is_noticed_and_nothing_is_built
 
     tokio::task::block_in_place(|| standby.takes_over());
 
-    let alarms = || cluster.seats.iter().filter(|seat| seat.said("store_rolled_back")).count();
+    let alarms = || cluster.seats.iter().filter(|seat| seat.log().contains("store_rolled_back")).count();
     until_in(PATIENCE, || alarms() == 2).await;
     let records = "select count(*) from record";
     let left = cluster.query(records);

@@ -94,11 +94,6 @@ impl Seat {
         command.envs(self.settings.iter().map(|(name, value)| (name, value))).output().unwrap()
     }
 
-    /// Whether its log has such words.
-    pub(crate) fn said(&self, words: &str) -> bool {
-        std::fs::read_to_string(self.data.path().join("log")).unwrap().contains(words)
-    }
-
     pub(crate) fn is_running(&self) -> bool {
         self.node.is_some()
     }
