@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
     world::fill(&[&url, &data.display().to_string(), &all.to_string()])?;
     database.sql(ROWS)?;
 
-    let bench = runtime.block_on(Bench::start(&url, &data))?;
+    let bench = runtime.block_on(Bench::start(&url, &database.url(), &data))?;
     let (mut next, mut rates) = (0, Vec::new());
     print_head("C3: 99th percentiles: an entity from PostgreSQL, snapshot and 4 events / one row by its key");
     for (name, callers, count) in windows {
@@ -100,10 +100,12 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(url: &str, data: &Path) -> anyhow::Result<Self> {
+    /// A node on one database, and rows in another of the same server.
+    async fn start(url: &str, rows: &str, data: &Path) -> anyhow::Result<Self> {
         let node = start(url, data).await?;
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool = Pool::builder(Manager::from_config(url.parse()?, NoTls, config)).max_size(POOL).build()?;
+        let pool =
+            Pool::builder(Manager::from_config(rows.parse()?, NoTls, config)).max_size(POOL).build()?;
         let bench = Self { node, clock: Clock::default(), pool };
         for id in (u64::MAX - STARTERS)..u64::MAX {
             read(&bench.node, &bench.clock, id).await?;

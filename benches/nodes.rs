@@ -169,7 +169,9 @@ impl Nodes {
                 return Ok(());
             }
             last = shards;
-            pause.block_on(tokio::time::sleep(LOOK_EVERY));
+            pause.block_on(async {
+                tokio::time::sleep(LOOK_EVERY).await;
+            });
         }
         bail!("the shards are not spread after {PATIENCE:?}")
     }
