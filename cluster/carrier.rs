@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use prognet_supervisor::{Lsn, Uncarried};
+use prognet_supervisor::Lsn;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -93,22 +93,6 @@ impl Carrier {
 
     /// Asks a node, and waits for its answer.
     pub(crate) async fn ask(
-        &self,
-        me: Incarnation,
-        to: Incarnation,
-        lane: u64,
-        parcel: Vec<u8>,
-        wait: Duration,
-    ) -> Result<Vec<u8>, Uncarried> {
-        self.numbers.asks.once();
-        let answer = self.answer_of(me, to, lane, parcel, wait).await;
-        answer.map_err(|why| {
-            self.numbers.unanswered(why);
-            why.into()
-        })
-    }
-
-    async fn answer_of(
         &self,
         me: Incarnation,
         to: Incarnation,

@@ -286,7 +286,11 @@ impl Placement for Cluster {
     ) -> BoxFuture<'_, Result<Vec<u8>, Uncarried>> {
         Box::pin(async move {
             let Some(me) = *self.me.borrow() else { return Err(Uncarried::NotTaken) };
-            self.carrier.ask(me, to, lane, parcel, wait).await
+            self.numbers.asks.once();
+            self.carrier.ask(me, to, lane, parcel, wait).await.map_err(|why| {
+                self.numbers.unanswered(why);
+                why.into()
+            })
         })
     }
 

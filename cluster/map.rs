@@ -22,7 +22,7 @@ use crate::{
 struct Map {
     shards: BTreeMap<ShardId, Seat>,
     /// Where each node's newest run stands.
-    nodes: BTreeMap<NodeId, (u64, Status)>,
+    nodes: BTreeMap<NodeId, Status>,
     /// Services that somebody hosts, or will when it has joined.
     hosted: HashSet<Name>,
     /// Whether other nodes serve.
@@ -114,7 +114,7 @@ impl Maps {
         let map = Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner));
         let until = BootTime::from_millis(self.holds_until.load(Ordering::Acquire));
         let mut standing = Standing { lease: until.since(now), ..Standing::default() };
-        for (_, status) in map.nodes.values() {
+        for status in map.nodes.values() {
             *standing.nodes.entry(word_of(*status)).or_default() += 1;
         }
         for (shard, seat) in &map.shards {
@@ -159,14 +159,10 @@ impl Map {
         let hosted = view.live().flat_map(|row| row.profile.roles.iter().copied()).collect();
         let has_others = living.iter().any(|one| Some(*one) != me);
         let shards = view.shards().map(|row| (row.shard, seat(row))).collect();
-        let mut nodes = BTreeMap::new();
-        for row in view.nodes() {
-            let Incarnation { node, number } = row.incarnation;
-            let newest = nodes.entry(node).or_insert((number, row.status));
-            if newest.0 < number {
-                *newest = (number, row.status);
-            }
-        }
+        let mut runs: Vec<_> = view.nodes().iter().map(|row| (row.incarnation, row.status)).collect();
+        runs.sort_unstable_by_key(|(run, _)| *run);
+        // Of a node's runs the last one stays.
+        let nodes = runs.into_iter().map(|(run, status)| (run.node, status)).collect();
         Self { shards, nodes, hosted, has_others, is_seated: member.is_seated() }
     }
 }

@@ -361,6 +361,15 @@ async fn pause() {
     tick.tick().await;
 }
 
+/// What a query says to whoever asks the server behind a socket, a line a row, values parted by `|`.
+pub(crate) fn psql(server: &postgres::Server, socket: &Path, database: &str, sql: &str) -> String {
+    let mut psql = server.program("psql");
+    psql.args(["-X", "-A", "-t", "-U", "postgres", "-d", database, "-c", sql, "-h"]).arg(socket);
+    let output = psql.stdout(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
 /// A problem without what names the request.
 pub(crate) fn bare(mut problem: Value) -> Value {
     problem.as_object_mut().unwrap().remove("request_id");

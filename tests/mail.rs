@@ -25,10 +25,13 @@ use prognet_storage::{
     keyring::{Keyring, MasterKey},
 };
 use prognet_supervisor::{Asking, Clock, Limits, Node, Parts, Service, testing::World};
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::harness::{self, reply};
+use crate::{
+    guesses::sign_up,
+    harness::{self, reply},
+    people::caught,
+};
 use counterpart::{Certificate, Server};
 
 /// Longer than the first pause after a failure, shorter than the second.
@@ -476,21 +479,13 @@ async fn the_dev_inbox_shows_what_was_caught_to_the_machine_alone() {
 async fn what_was_caught_is_there_after_a_crash_and_numbers_go_on() {
     let data = tempfile::tempdir().unwrap();
     let node = harness::Node::start(data.path());
-    let sign_up = async |node: &harness::Node, email: &str| {
-        let body = json!({ "email": email, "password": harness::PASSWORD, "name": "Grace" });
-        reply(node.stranger(Method::POST, "/v1/accounts").json(&body)).await.unwrap().ok();
-    };
-    let caught = async |node: &harness::Node, query: &str| {
-        let asked = node.stranger(Method::GET, &format!("/v1/dev/messages?{query}"));
-        reply(asked).await.unwrap().ok()["data"].as_array().unwrap().clone()
-    };
-    sign_up(&node, "grace@example.org").await;
+    sign_up(&node, "grace@example.org", harness::PASSWORD).await.ok();
     let before = caught(&node, "wait=30s").await;
 
     let node = node.kill_and_restart();
 
     assert_eq!(before.len(), 1);
     assert_eq!(caught(&node, "").await, before);
-    sign_up(&node, "bob@example.org").await;
+    sign_up(&node, "bob@example.org", harness::PASSWORD).await.ok();
     assert_eq!(caught(&node, "after=1&wait=30s").await[0]["number"], 2);
 }

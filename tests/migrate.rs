@@ -20,7 +20,7 @@ use crate::{
         command::{self, text},
         postgres::Server,
         proxy::{Proxy, Rules, Target},
-        reply, until,
+        psql, reply, until,
     },
     live::Socket,
     people::{mails, person, with},
@@ -110,11 +110,7 @@ impl Place {
 
     /// What the database says to a query.
     fn query(&self, sql: &str) -> String {
-        let mut psql = self.server.program("psql");
-        psql.args(["-X", "-A", "-t", "-U", "postgres", "-d", &self.database, "-c", sql, "-h"]);
-        let output = psql.arg(&self.server.directory).stdout(Stdio::piped()).output().unwrap();
-        assert!(output.status.success(), "{sql}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        psql(self.server, &self.server.directory, &self.database, sql)
     }
 
     /// Why a node does not start on the database.

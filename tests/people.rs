@@ -22,6 +22,12 @@ pub(crate) async fn mails(node: &Node, to: &str, count: usize) -> Vec<Value> {
     node.eventually(&path, are_there).await["data"].as_array().unwrap().clone()
 }
 
+/// What the dev inbox says to a query, to whoever sits at the node.
+pub(crate) async fn caught(node: &Node, query: &str) -> Vec<Value> {
+    let asked = node.stranger(Method::GET, &format!("/v1/dev/messages?{query}"));
+    reply(asked).await.unwrap().ok()["data"].as_array().unwrap().clone()
+}
+
 /// The token of the link in a mail, if it has one.
 pub(crate) fn token_in(mail: &Value) -> Option<String> {
     let links = mail["links"].as_array().unwrap().iter().filter_map(Value::as_str);

@@ -1,17 +1,13 @@
 //! The database's primary is lost, and its standby takes its place.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use serde_json::json;
 
 use super::{Cluster, NAMES, under_load};
 use crate::harness::{
     postgres::{Server, run},
-    until_in,
+    psql, until_in,
 };
 
 const SOCKET: &str = ".s.PGSQL.5432";
@@ -67,7 +63,7 @@ impl<'a> Standby<'a> {
     }
 
     fn sql(&self, statement: &str) -> String {
-        query(self.primary, &self.place, statement)
+        psql(self.primary, &self.place, "postgres", statement)
     }
 
     fn data(&self) -> PathBuf {
@@ -92,15 +88,7 @@ impl Drop for Standby<'_> {
 }
 
 fn sql(server: &Server, statement: &str) -> String {
-    query(server, &server.directory, statement)
-}
-
-fn query(programs: &Server, socket: &Path, statement: &str) -> String {
-    let mut psql = programs.program("psql");
-    psql.args(["-X", "-A", "-t", "-U", "postgres", "-d", "postgres", "-c", statement]).arg("-h").arg(socket);
-    let output = psql.stdout(std::process::Stdio::piped()).output().unwrap();
-    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    psql(server, &server.directory, "postgres", statement)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

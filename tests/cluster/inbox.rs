@@ -4,24 +4,21 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Cluster, NAMES};
-use crate::harness::{Node, PASSWORD, cluster::Seat, reply};
-
-/// What the inbox of a node says to a query.
-async fn mails(node: &Node, query: &str) -> Vec<Value> {
-    let asked = node.stranger(Method::GET, &format!("/v1/dev/messages?{query}"));
-    reply(asked).await.unwrap().ok()["data"].as_array().unwrap().clone()
-}
+use crate::{
+    guesses,
+    harness::{Node, PASSWORD, cluster::Seat, reply},
+    people::caught,
+};
 
 fn address(person: usize) -> String {
     format!("grace.{person}@example.org")
 }
 
 async fn sign_up(node: &Node, person: usize) {
-    let body = json!({ "email": address(person), "password": PASSWORD, "name": "Grace" });
-    let signed_up = reply(node.stranger(Method::POST, "/v1/accounts").json(&body)).await.unwrap();
+    let signed_up = guesses::sign_up(node, &address(person), PASSWORD).await;
     assert_eq!(signed_up.status, 202, "{signed_up:?}");
 }
 
@@ -33,7 +30,7 @@ async fn sign_up_all(node: &Node, people: std::ops::Range<usize>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mail_that_one_node_caught_is_at_every_node_and_after_each_was_restarted() {
     let mut cluster = Cluster::of(&NAMES, &[]).await;
-    let waiting = join_all(cluster.seats.iter().map(|seat| mails(seat.node(), "wait=30s")));
+    let waiting = join_all(cluster.seats.iter().map(|seat| caught(seat.node(), "wait=30s")));
     let (found, ()) = tokio::join!(waiting, sign_up(cluster.seats[0].node(), 0));
 
     let first = found[0].clone();
@@ -58,16 +55,16 @@ async fn a_mail_that_one_node_caught_is_at_every_node_and_after_each_was_restart
 
     for person in 0..people {
         let query = format!("to={}&wait=30s", address(person));
-        assert_eq!(mails(cluster.seats[0].node(), &query).await.len(), 1, "{}", address(person));
+        assert_eq!(caught(cluster.seats[0].node(), &query).await.len(), 1, "{}", address(person));
     }
-    let all = mails(cluster.seats[0].node(), "").await;
+    let all = caught(cluster.seats[0].node(), "").await;
     let numbers: Vec<_> = all.iter().map(|mail| mail["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=people as u64).collect::<Vec<_>>());
     let to: BTreeMap<_, _> = all.iter().map(|mail| (mail["to"].to_string(), &mail["raw"])).collect();
     assert_eq!(to.len(), people, "each person once");
     assert_eq!(all[0], first[0]);
     for node in cluster.seats.iter().map(Seat::node) {
-        assert_eq!(mails(node, "").await, all);
+        assert_eq!(caught(node, "").await, all);
         let page = reply(node.stranger(Method::GET, "/dev/inbox/1")).await.unwrap().ok();
         assert!(page.as_str().unwrap().contains("Confirm your e-mail address"), "{page}");
     }

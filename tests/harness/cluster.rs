@@ -18,7 +18,7 @@ use super::{
     Node,
     postgres::Server,
     proxy::{Proxy, Target},
-    until_in,
+    psql, until_in,
 };
 
 /// What a cluster of three takes on a busy machine to be evenly loaded: far more than it needs.
@@ -197,14 +197,7 @@ impl Cluster {
     /// The same, for when something is done to the nodes.
     pub(crate) fn asker(&self) -> impl Fn(&str) -> String + use<> {
         let (server, database) = (Arc::clone(&self.server), self.database.clone());
-        move |sql| {
-            let mut psql = server.program("psql");
-            psql.args(["-X", "-A", "-t", "-U", "postgres", "-d", &database, "-c", sql]);
-            psql.arg("-h").arg(&server.directory);
-            let output = psql.stdout(std::process::Stdio::piped()).output().unwrap();
-            assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-            String::from_utf8(output.stdout).unwrap().trim().to_owned()
-        }
+        move |sql| psql(&server, &server.directory, &database, sql)
     }
 
     /// Who owns how many shards.
