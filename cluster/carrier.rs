@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::{
-    link::{Link, LinkError},
+    link::{CONTROL, Link, LinkError},
     numbers::{Numbers, Unanswered},
     step::Message,
     tables::{Incarnation, NodeId},
@@ -55,9 +55,6 @@ impl Frame {
         rmp_serde::from_slice(bytes).ok()
     }
 }
-
-/// Frames to no particular home.
-pub(crate) const CONTROL: u64 = 0;
 
 /// Questions that wait for their answers.
 pub(crate) struct Carrier {
@@ -104,8 +101,9 @@ impl Carrier {
         let frame = Frame::Ask { id, to, parcel }.encode().ok_or(Unanswered::Unlinked)?;
         let (answer, answered) = oneshot::channel();
         let _asked = Asked(self, id);
-        let sent = self.send_somehow(me, to.node, lane, frame, |by| {
+        let sent = self.way(me, to.node, frame).and_then(|(by, frame)| {
             self.lock().insert(id, Waiting { by, answer });
+            self.hand_over(by, lane, frame)
         });
         sent.map_err(|error| match error {
             LinkError::Down => Unanswered::Unlinked,
@@ -119,25 +117,14 @@ impl Carrier {
         }
     }
 
-    /// Sends over the link to a node, or over that to another one.
-    fn send_somehow(
-        &self,
-        me: Incarnation,
-        to: NodeId,
-        lane: u64,
-        frame: Bytes,
-        before: impl FnOnce(NodeId),
-    ) -> Result<(), LinkError> {
-        let linked: Vec<_> = self.link.peers().into_iter().map(|peer| peer.incarnation.node).collect();
-        if linked.contains(&to) {
-            before(to);
-            return self.hand_over(to, lane, frame);
+    /// Whom to hand a frame for a node to: itself, or another one that passes it on.
+    fn way(&self, me: Incarnation, to: NodeId, frame: Bytes) -> Result<(NodeId, Bytes), LinkError> {
+        if self.link.is_linked(to) {
+            return Ok((to, frame));
         }
-        let Some(by) = linked.first().copied() else { return Err(LinkError::Down) };
+        let by = self.link.peers().first().map(|peer| peer.incarnation.node).ok_or(LinkError::Down)?;
         let relay = Frame::Relay { from: me, to, frame: frame.to_vec() };
-        let relay = relay.encode().ok_or(LinkError::Down)?;
-        before(by);
-        self.hand_over(by, lane, relay)
+        Ok((by, relay.encode().ok_or(LinkError::Down)?))
     }
 
     fn hand_over(&self, to: NodeId, lane: u64, frame: Bytes) -> Result<(), LinkError> {
@@ -148,10 +135,11 @@ impl Carrier {
     }
 
     /// Answers a node that asked.
-    pub(crate) fn answer(&self, me: Incarnation, to: NodeId, lane: u64, id: u64, parcel: Option<Vec<u8>>) {
+    pub(crate) fn answer(&self, me: Incarnation, to: NodeId, id: u64, parcel: Option<Vec<u8>>) {
         let parcel = parcel.map(serde_bytes::ByteBuf::from);
         let Some(frame) = (Frame::Answer { id, parcel }).encode() else { return };
-        if let Err(error) = self.send_somehow(me, to, lane, frame, |_by| {}) {
+        let sent = self.way(me, to, frame).and_then(|(by, frame)| self.hand_over(by, id, frame));
+        if let Err(error) = sent {
             // Whoever asked learns that nobody knows, and asks again.
             tracing::debug!(node = %to, %error, "an answer does not reach {to}");
         }

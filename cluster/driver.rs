@@ -14,18 +14,20 @@ use std::{
     time::Duration,
 };
 
-use prognet_supervisor::{Epoch, Lsn, ShardId, leases::Leases};
+use bytes::Bytes;
+use prognet_supervisor::{Epoch, ShardId, leases::Leases};
 use tokio::{
     runtime::Handle,
     sync::{Mutex, mpsc, watch},
+    time::sleep,
 };
 
 use crate::{
     BootTime, Input, Member, Output,
-    carrier::{CONTROL, Carrier, Frame},
+    carrier::{Carrier, Frame},
     clocks::boot_time,
     host::Host,
-    link::{Link, LinkEvent},
+    link::{FrameHandler, Link, LinkEvent},
     map::Maps,
     membership::{Proof, Refusal},
     numbers::{Moves, Numbers},
@@ -127,13 +129,13 @@ impl Driver {
         mut inputs: mpsc::Receiver<Input>,
         mut events: mpsc::Receiver<LinkEvent>,
     ) {
+        self.link.handle_by(Arc::<Self>::downgrade(&self));
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut durable = self.host.durable();
+        aside(Arc::clone(&self).tell_durable());
         let mut moves = Moves::default();
-        let mut pause = tokio::time::interval(DURABLE_EVERY);
         let mut missed = Missed::new();
         while self.ended.borrow().is_none() {
             let input = tokio::select! {
@@ -150,11 +152,6 @@ impl Driver {
                 _ = refresh.tick() => {
                     let host = Arc::clone(&self.host);
                     drop(self.work.spawn(async move { host.refresh().await }));
-                    continue;
-                }
-                Ok(()) = durable.changed() => {
-                    self.tell_durable(*durable.borrow_and_update());
-                    pause.tick().await;
                     continue;
                 }
             };
@@ -342,10 +339,15 @@ impl Driver {
         });
     }
 
-    /// Says how far the log is known here, if nobody said so before.
-    fn tell_durable(&self, lsn: Lsn) {
-        if self.told.fetch_max(lsn.0, Ordering::Relaxed) < lsn.0 {
-            self.carrier.announce(&Frame::Durable(lsn));
+    /// Says how far the log is known here whenever nobody said so before.
+    async fn tell_durable(self: Arc<Self>) {
+        let mut durable = self.host.durable();
+        while durable.changed().await.is_ok() {
+            let lsn = *durable.borrow_and_update();
+            if self.told.fetch_max(lsn.0, Ordering::Relaxed) < lsn.0 {
+                self.carrier.announce(&Frame::Durable(lsn));
+            }
+            sleep(DURABLE_EVERY).await;
         }
     }
 
@@ -376,17 +378,13 @@ impl Driver {
                 }
                 None
             }
-            LinkEvent::Heard { from, frame } => {
-                self.numbers.received_bytes.add(frame.len());
-                self.heard(from, &frame)
-            }
         }
     }
 
-    fn heard(self: &Arc<Self>, from: Incarnation, frame: &[u8]) -> Option<Input> {
+    fn heard(self: &Arc<Self>, from: Incarnation, frame: &[u8]) {
         let Some(frame) = Frame::decode(frame) else {
             tracing::warn!(node = %from.node, "a frame of {from} says nothing that this build knows");
-            return None;
+            return;
         };
         match frame {
             Frame::Ask { id, to, parcel } => self.asked(from, id, to, parcel),
@@ -396,23 +394,23 @@ impl Driver {
             Frame::Relay { from: sender, to, frame } => {
                 if self.me.borrow().is_some_and(|me| me.node == to) {
                     // A relayed frame is never one that was relayed before.
-                    return match Frame::decode(&frame) {
-                        Some(Frame::Relay { .. }) | None => None,
+                    match Frame::decode(&frame) {
+                        Some(Frame::Relay { .. }) | None => {}
                         Some(_) => self.heard(sender, &frame),
-                    };
+                    }
+                } else {
+                    self.carrier.relay(sender, to, frame);
                 }
-                self.carrier.relay(sender, to, frame);
             }
             Frame::Tell(message) => {
                 self.maps.stir();
-                return Some(Input::Heard(message));
+                self.feed(Input::Heard(message));
             }
             Frame::Durable(lsn) => {
                 self.told.fetch_max(lsn.0, Ordering::Relaxed);
                 self.host.heard_of(lsn);
             }
         }
-        None
     }
 
     /// A node asks: looked at on the host's threads.
@@ -424,8 +422,15 @@ impl Driver {
         let driver = Arc::clone(self);
         drop(self.work.spawn(async move {
             let answer = if me == to { Some(driver.host.receive(parcel).await) } else { None };
-            driver.carrier.answer(me, from.node, CONTROL, id, answer);
+            driver.carrier.answer(me, from.node, id, answer);
         }));
+    }
+}
+
+impl FrameHandler for Driver {
+    fn handle(self: Arc<Self>, from: Incarnation, frame: Bytes) {
+        self.numbers.received_bytes.add(frame.len());
+        self.heard(from, &frame);
     }
 }
 

@@ -17,7 +17,11 @@ mod hello;
 mod ractor;
 mod tls;
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -32,6 +36,9 @@ pub use tls::TlsFiles;
 
 /// The largest frame.
 pub const FRAME_MAX: usize = 256 * 1024;
+
+/// The lane of what is about the cluster itself: nothing large goes there.
+pub const CONTROL: u64 = 0;
 
 /// Why a frame was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,13 +70,6 @@ pub enum LinkEvent {
     Up(Incarnation),
     /// It does no longer; what was on its way may be lost.
     Down(NodeId),
-    /// A frame came.
-    Heard {
-        /// From whom.
-        from: Incarnation,
-        /// What.
-        frame: Bytes,
-    },
     /// A node's address refuses connections: nothing listens there any more.
     Refused {
         /// Whose address.
@@ -95,6 +95,12 @@ pub enum LinkEvent {
     },
 }
 
+/// Takes in what other nodes send, where it arrives: whatever takes longer goes elsewhere.
+pub trait FrameHandler: Send + Sync + 'static {
+    /// A frame came. Those of one lane of a node come one after the other.
+    fn handle(self: Arc<Self>, from: Incarnation, frame: Bytes);
+}
+
 /// See the module. Frames of one lane to one node keep their order; they may be lost when the link breaks, and the link
 /// itself doubles none.
 pub trait Link: Send + Sync + 'static {
@@ -104,6 +110,9 @@ pub trait Link: Send + Sync + 'static {
     /// See [`LinkError`].
     fn send(&self, to: NodeId, lane: u64, frame: Bytes) -> Result<(), LinkError>;
 
+    /// Who takes frames in, for as long as it lives: said once, before [`Link::became`].
+    fn handle_by(&self, handler: Weak<dyn FrameHandler>);
+
     /// Who this node is from now on. Before that nobody is linked.
     fn became(&self, me: Incarnation);
 
@@ -112,4 +121,9 @@ pub trait Link: Send + Sync + 'static {
 
     /// Who is linked.
     fn peers(&self) -> Vec<PeerView>;
+
+    /// Whether a node is.
+    fn is_linked(&self, node: NodeId) -> bool {
+        self.peers().iter().any(|peer| peer.incarnation.node == node)
+    }
 }

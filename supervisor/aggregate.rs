@@ -239,6 +239,16 @@ impl<A: Aggregate> Decision<A> {
         });
         self
     }
+
+    /// Whether it changes nothing.
+    pub(crate) const fn is_nothing(&self) -> bool {
+        self.events.is_empty() && self.timers.is_empty() && self.outgoing.is_empty()
+    }
+
+    /// Whether it sets this timer.
+    pub(crate) fn sets(&self, timer: Name) -> bool {
+        self.timers.iter().any(|change| matches!(change, TimerChange::Set { name, .. } if *name == timer))
+    }
 }
 
 /// What became of an outgoing command.

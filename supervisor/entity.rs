@@ -145,10 +145,21 @@ impl<A: Aggregate> Actor for Live<A> {
 
 /// Where a command came from, and with it what its acceptance leaves in the journal.
 enum Origin {
-    Edge { keyed: Option<(u128, u128)> },
+    Edge { keyed: Option<Keyed> },
     Entity { source: Cause },
     Timer { name: prognet_storage::Name },
     Answer { outgoing: Seq, cause: Cause },
+}
+
+/// What makes a second attempt the first.
+#[derive(Debug, Clone, Copy)]
+struct Keyed {
+    key: u128,
+    /// A digest of the command.
+    body: u128,
+    /// By the caller, who may come back for the first reply. A router asks again only if nobody had one: what changed
+    /// nothing may as well be decided anew.
+    is_given: bool,
 }
 
 /// What came of a command.
@@ -207,9 +218,9 @@ impl<A: Aggregate> Running<A> {
             return;
         };
         let body = digest(&encode_event(&*command).unwrap_or_default());
-        let keyed = ask.key.map(|key| (key, body));
-        if let Some((key, body)) = keyed {
-            match self.kept.replied(key, body) {
+        let keyed = ask.key.or(ask.call).map(|key| Keyed { key, body, is_given: ask.key.is_some() });
+        if let Some(keyed) = keyed {
+            match self.kept.replied(keyed.key, keyed.body) {
                 Some(Ok(first)) => {
                     let first = decode_event::<A::Reply>(first).map(|reply| Box::new(reply) as AnyBox);
                     return self.tell_when_durable(answer(ask, first.map_err(|_why| AnyRefused::Fault)));
@@ -412,9 +423,7 @@ impl<A: Aggregate> Running<A> {
             self.leaving = Leaving::Tainted;
             return Err("evolving panicked".into());
         };
-        let is_rearmed = matches!(origin, Origin::Timer { name: fired } if decision.timers.iter().any(
-            |change| matches!(change, TimerChange::Set { name, .. } if name == fired)));
-        let (encoded, own) = match self.origin_record(origin, ctx, &mut header, &reply, is_rearmed) {
+        let (encoded, own) = match self.origin_record(origin, ctx, &mut header, &reply, decision) {
             Ok(own) => own,
             Err(error) => {
                 // The state has moved on without its records.
@@ -437,11 +446,14 @@ impl<A: Aggregate> Running<A> {
         ctx: &Context,
         header: &mut Header<'_>,
         reply: &A::Reply,
-        is_rearmed: bool,
+        decision: &Decision<A>,
     ) -> Result<(Vec<u8>, Option<Record>), Box<dyn std::error::Error + Send + Sync>> {
         Ok(match *origin {
             Origin::Edge { keyed: None } => (Vec::new(), None),
-            Origin::Edge { keyed: Some((key, body)) } => {
+            Origin::Edge { keyed: Some(keyed) } if decision.is_nothing() && !keyed.is_given => {
+                (Vec::new(), None)
+            }
+            Origin::Edge { keyed: Some(Keyed { key, body, .. }) } => {
                 let kept = KeptReply { key, body, at: ctx.now, reply: encode_event(reply)? };
                 let record = header.next(RecordKind::Reply, A::KIND.name, &encode_event(&kept)?)?;
                 self.kept.keep_reply(kept, &self.shell.runtime.limits);
@@ -455,7 +467,7 @@ impl<A: Aggregate> Running<A> {
                 (encoded, Some(record))
             }
             // A command that set its own timer again has ended the one that fired by that.
-            Origin::Timer { .. } if is_rearmed => (Vec::new(), None),
+            Origin::Timer { name } if decision.sets(name) => (Vec::new(), None),
             Origin::Timer { name } => {
                 let record = header.next(RecordKind::TimerCleared, name, &[])?;
                 (Vec::new(), Some(record))

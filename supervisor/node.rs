@@ -262,7 +262,7 @@ impl Node {
         }
         let question = match said {
             Said::Read => Question::Read,
-            Said::Command(command) => Question::Command(Box::new(command)),
+            Said::Command(command) => Question::Command(Box::new(command), None),
             Said::End => Question::End,
         };
         typed::<A>(doors.ask_here(A::KIND.service, entity.reference(), asking, question, None).await)

@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::harness::{
+    Node,
     cluster::{Cluster, Seat},
     history::Clients,
     reply, until_in,
@@ -88,6 +89,21 @@ async fn any_node_answers_any_request_and_shows_the_whole_cluster() {
             assert!(owners.iter().filter(|row| row["owner"] == name).count() > 40, "{name}");
         }
     }
+    // What crosses nodes and changes nothing leaves nothing behind, unless its sender may come back for the answer.
+    let replies = || cluster.query("select count(*) from record where kind = 6").parse::<usize>().unwrap();
+    let before = replies();
+    let name = a.get(&format!("/v1/tenants/{id}")).await.ok()["name"].clone();
+    let same = |node: &Node| {
+        node.request(Method::PATCH, &format!("/v1/tenants/{id}")).json(&json!({ "name": name }))
+    };
+    for node in [a, b, c] {
+        reply(same(node)).await.unwrap().ok();
+    }
+    assert_eq!(replies(), before);
+    for node in [a, b, c] {
+        reply(same(node).header("Idempotency-Key", "again")).await.unwrap().ok();
+    }
+    assert_eq!(replies(), before + 1);
     for path in ["/v1/system/nodes", "/v1/system/shards"] {
         reply(a.stranger(Method::GET, path)).await.unwrap().problem(401, "auth/token");
     }

@@ -7,6 +7,7 @@ pub(crate) mod command;
 mod driven;
 pub(crate) mod history;
 mod people;
+pub(crate) mod ports;
 #[path = "../storage/postgres/testing/server.rs"]
 pub(crate) mod postgres;
 pub(crate) mod proxy;

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, symlink},
         process::CommandExt,
@@ -14,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN, cluster, until, until_in};
+use crate::harness::{ADMIN, cluster, ports::free_address, until, until_in};
 
 /// The shell lines of a section.
 fn shell_lines(readme: &str, section: &str) -> String {
@@ -48,9 +47,7 @@ impl Checkout {
         let release = directory.path().join("target/release");
         fs::create_dir_all(&release).unwrap();
         symlink(env!("CARGO_BIN_EXE_prognet"), release.join("prognet")).unwrap();
-        let [listen, management] = [(); 2]
-            .map(|()| TcpListener::bind("127.0.0.1:0").unwrap())
-            .map(|door| door.local_addr().unwrap().to_string());
+        let [listen, management] = [free_address(), free_address()];
         Self { directory, listen, management }
     }
 
@@ -117,11 +114,6 @@ async fn the_journey_of_the_readme_goes_as_it_says() {
     assert_eq!(kinds.collect::<Vec<_>>(), wanted);
 }
 
-/// An address that nobody listens at.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_start_and_show_themselves_as_the_readme_says() {
     let _turn = cluster::turn().await;
@@ -129,9 +121,9 @@ async fn three_nodes_start_and_show_themselves_as_the_readme_says() {
     let readme = fs::read_to_string(root.join("README.md")).unwrap();
     let checkout = Checkout::new();
     // The files as they are, behind doors that are free here.
-    let ports: Vec<_> =
-        (8080..8086).chain(7101..7104).map(|port| (port.to_string(), free_port().to_string())).collect();
-    let elsewhere = |text: String| ports.iter().fold(text, |text, (port, free)| text.replace(port, free));
+    let doors = (8080..8086).chain(7101..7104).map(|port| (format!("127.0.0.1:{port}"), free_address()));
+    let doors: Vec<_> = doors.collect();
+    let elsewhere = |text: String| doors.iter().fold(text, |text, (door, free)| text.replace(door, free));
     let set = checkout.directory.path().join("config/three-nodes");
     fs::create_dir_all(&set).unwrap();
     for name in ["a.toml", "b.toml", "c.toml"] {

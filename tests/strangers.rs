@@ -14,7 +14,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{Node, cluster::Cluster};
+use crate::harness::{Node, cluster::Cluster, ports::free_address};
 
 const SITE: &str = "http://127.0.0.1:8080";
 
@@ -26,7 +26,7 @@ impl Settings {
     /// Those of one more node of a cluster, which nothing is wrong with.
     fn of(cluster: &Cluster) -> Self {
         let database = cluster.server().url("postgres", &cluster.database);
-        Self::on(&database).with("PROGNET_CLUSTER_NODE", "z").with("PROGNET_CLUSTER_LISTEN", &free_port())
+        Self::on(&database).with("PROGNET_CLUSTER_NODE", "z").with("PROGNET_CLUSTER_LISTEN", &free_address())
     }
 
     fn on(database: &str) -> Self {
@@ -81,11 +81,6 @@ impl Settings {
 fn mistakes(said: &str) -> String {
     let after = said.lines().skip_while(|line| !line.starts_with("prognet: ")).skip(1);
     after.collect::<Vec<_>>().join("\n")
-}
-
-/// An address that nobody listens at.
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 /// Who is here, as the tables say.
@@ -202,7 +197,7 @@ async fn a_user_of_the_database_that_may_only_read_is_told_so_and_leaves_no_row(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn seeds_that_do_not_answer_are_told_and_keep_nobody_from_joining() {
     let cluster = Cluster::of(&["a", "b"], &[]).await;
-    let nowhere = [free_port(), free_port()];
+    let nowhere = [free_address(), free_address()];
     let settings = Settings::of(&cluster).with("PROGNET_CLUSTER_SEEDS", &nowhere.join(", "));
     let settings = settings.with("PROGNET_LOG_FILTER", "info");
     let data = tempfile::tempdir().unwrap();

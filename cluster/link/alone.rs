@@ -1,8 +1,10 @@
 //! A node that takes no peers and looks for none.
 
+use std::sync::Weak;
+
 use bytes::Bytes;
 
-use super::{Link, LinkError, PeerView};
+use super::{FrameHandler, Link, LinkError, PeerView};
 use crate::tables::{Incarnation, NodeId};
 
 /// See the module.
@@ -13,6 +15,8 @@ impl Link for Alone {
     fn send(&self, _to: NodeId, _lane: u64, _frame: Bytes) -> Result<(), LinkError> {
         Err(LinkError::Down)
     }
+
+    fn handle_by(&self, _handler: Weak<dyn FrameHandler>) {}
 
     fn became(&self, _me: Incarnation) {}
 

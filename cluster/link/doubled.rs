@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::{Link, LinkError, PeerView};
+use super::{FrameHandler, Link, LinkError, PeerView};
 use crate::tables::{Incarnation, NodeId};
 
 /// Second frames come up to this much later, behind others that were sent after them.
@@ -52,6 +52,10 @@ impl Link for Doubled {
         Ok(())
     }
 
+    fn handle_by(&self, handler: Weak<dyn FrameHandler>) {
+        self.link.handle_by(handler);
+    }
+
     fn became(&self, me: Incarnation) {
         self.link.became(me);
     }
@@ -62,5 +66,9 @@ impl Link for Doubled {
 
     fn peers(&self) -> Vec<PeerView> {
         self.link.peers()
+    }
+
+    fn is_linked(&self, node: NodeId) -> bool {
+        self.link.is_linked(node)
     }
 }

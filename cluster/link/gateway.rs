@@ -1,11 +1,11 @@
 //! The only actors of a node that other nodes see: they take in letters, and their mirrors on other nodes send them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SpawnErr, pg};
 use ractor_cluster::RactorClusterMessage;
-use tokio::sync::mpsc;
 
+use super::ractor::Inner;
 use crate::tables::Incarnation;
 
 /// Gateways of a node: one for words about the link itself and the cluster, the others for everything else, so that a
@@ -22,26 +22,26 @@ struct Gateway;
 
 impl Actor for Gateway {
     type Msg = Letter;
-    type State = mpsc::Sender<Vec<u8>>;
-    type Arguments = mpsc::Sender<Vec<u8>>;
+    type State = Weak<Inner>;
+    type Arguments = Weak<Inner>;
 
     async fn pre_start(
         &self,
         _: ActorRef<Letter>,
-        inbox: mpsc::Sender<Vec<u8>>,
-    ) -> Result<mpsc::Sender<Vec<u8>>, ActorProcessingErr> {
-        Ok(inbox)
+        link: Weak<Inner>,
+    ) -> Result<Weak<Inner>, ActorProcessingErr> {
+        Ok(link)
     }
 
     async fn handle(
         &self,
         myself: ActorRef<Letter>,
         Letter::Envelope(bytes): Letter,
-        inbox: &mut mpsc::Sender<Vec<u8>>,
+        link: &mut Weak<Inner>,
     ) -> Result<(), ActorProcessingErr> {
-        // What waits in the mailbox meanwhile is bounded by what its senders may have on the way.
-        if inbox.send(bytes).await.is_err() {
-            myself.stop(None);
+        match link.upgrade() {
+            Some(link) => link.take_in(bytes),
+            None => myself.stop(None),
         }
         Ok(())
     }
@@ -53,13 +53,10 @@ fn group(of: Incarnation, lane: usize) -> String {
 }
 
 /// Starts the gateways of this node.
-pub(super) async fn start(
-    me: Incarnation,
-    inbox: &mpsc::Sender<Vec<u8>>,
-) -> Result<Vec<ActorRef<Letter>>, SpawnErr> {
+pub(super) async fn start(me: Incarnation, link: &Arc<Inner>) -> Result<Vec<ActorRef<Letter>>, SpawnErr> {
     let mut gateways = Vec::with_capacity(LANES);
     for lane in 0..LANES {
-        let (gateway, _) = Actor::spawn(None, Gateway, inbox.clone()).await?;
+        let (gateway, _) = Actor::spawn(None, Gateway, Arc::downgrade(link)).await?;
         pg::join(group(me, lane), vec![gateway.get_cell()]);
         gateways.push(gateway);
     }

@@ -10,7 +10,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, runtime::Handle, sync::mpsc, task::JoinHandle, tim
 pub use self::knocking::Knock;
 use self::{credit::Credit, sessions::Sessions, stream::Cut};
 use super::{
-    FRAME_MAX, Link, LinkError, LinkEvent, PeerView,
+    CONTROL, FRAME_MAX, FrameHandler, Link, LinkError, LinkEvent, PeerView,
     envelope::{Envelope, Word},
     gateway::{self, LANES, Letter},
     hello::Hello,
@@ -41,8 +41,6 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Between two looks at all links.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Envelopes that wait to be looked at.
-const INBOX: usize = 1_024;
 /// Events that wait to be looked at.
 const EVENTS: usize = 1_024;
 /// Frames taken before the sender is told of them out of turn.
@@ -107,13 +105,13 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct RactorLink(Arc<Inner>);
 
-struct Inner {
+pub(super) struct Inner {
     hello: Hello,
     secret: hmac::Key,
     tls: Option<Tls>,
     address: Option<SocketAddr>,
     events: mpsc::Sender<LinkEvent>,
-    inbox: mpsc::Sender<Vec<u8>>,
+    handler: OnceLock<Weak<dyn FrameHandler>>,
     handle: Handle,
     sessions: Sessions,
     state: Mutex<State>,
@@ -192,14 +190,13 @@ impl RactorLink {
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let (events, happened) = mpsc::channel(EVENTS);
-        let (inbox, letters) = mpsc::channel(INBOX);
         let inner = Arc::new(Inner {
             hello,
             secret: hmac::Key::new(hmac::HMAC_SHA256, &settings.secret),
             tls,
             address,
             events,
-            inbox,
+            handler: OnceLock::new(),
             handle: Handle::current(),
             sessions: Sessions::default(),
             state: Mutex::default(),
@@ -207,7 +204,6 @@ impl RactorLink {
         if let Some(listener) = listener {
             drop(inner.handle.spawn(Arc::clone(&inner).listen(listener)));
         }
-        drop(inner.handle.spawn(Arc::clone(&inner).read(letters)));
         drop(inner.handle.spawn(Arc::clone(&inner).look_after()));
         Ok((Self(inner), happened))
     }
@@ -231,8 +227,15 @@ impl Link for RactorLink {
         if !link.credit.spend(frame.len()) {
             return Err(LinkError::Busy);
         }
-        let lane = usize::try_from(lane % LANES as u64).unwrap_or(0);
-        link.post(lane, &Envelope { word: Word::Frame, from: me, taken: link.taken, stamp: 0, frame })
+        link.post(
+            gateway_of(lane),
+            &Envelope { word: Word::Frame, from: me, taken: link.taken, stamp: 0, frame },
+        )
+    }
+
+    fn handle_by(&self, handler: Weak<dyn FrameHandler>) {
+        // The first one stays.
+        let _second = self.0.handler.set(handler);
     }
 
     fn became(&self, me: Incarnation) {
@@ -280,6 +283,11 @@ impl Link for RactorLink {
             Some(PeerView { incarnation: peer.incarnation, round_trip: link.round_trip })
         });
         linked.collect()
+    }
+
+    fn is_linked(&self, node: NodeId) -> bool {
+        let state = self.0.lock();
+        state.peers.get(&node).and_then(|peer| peer.link.as_ref()).is_some_and(|link| link.is_up)
     }
 }
 
@@ -331,7 +339,7 @@ impl Inner {
             .with_listen_addr(std::net::Ipv4Addr::LOCALHOST.into())
             .with_max_inbound_frame_size(2 * FRAME_MAX as u64);
         let stood = async {
-            gateway::start(me, &self.inbox).await?;
+            gateway::start(me, &self).await?;
             Ok::<_, ractor::SpawnErr>(Actor::spawn(None, server, ()).await?.0)
         };
         match stood.await {
@@ -381,19 +389,17 @@ impl Inner {
         }
     }
 
-    /// Opens what the gateways took in, for ever.
-    async fn read(self: Arc<Self>, mut letters: mpsc::Receiver<Vec<u8>>) {
-        while let Some(bytes) = letters.recv().await {
-            let Some(envelope) = Envelope::from_bytes(bytes) else {
-                tracing::warn!("an envelope of another node says nothing that this build knows");
-                continue;
-            };
-            let from = envelope.from;
-            if let Some(frame) = self.open(envelope)
-                && self.events.send(LinkEvent::Heard { from, frame }).await.is_err()
-            {
-                return;
-            }
+    /// Takes in what came to a gateway.
+    pub(super) fn take_in(&self, bytes: Vec<u8>) {
+        let Some(envelope) = Envelope::from_bytes(bytes) else {
+            tracing::warn!("an envelope of another node says nothing that this build knows");
+            return;
+        };
+        let from = envelope.from;
+        if let Some(frame) = self.open(envelope)
+            && let Some(handler) = self.handler.get().and_then(Weak::upgrade)
+        {
+            handler.handle(from, frame);
         }
     }
 
@@ -436,6 +442,12 @@ impl Inner {
     }
 }
 
+/// The gateway of a lane: the first one is for words about the link itself and the cluster.
+fn gateway_of(lane: u64) -> usize {
+    let others = LANES as u64 - 1;
+    if lane == CONTROL { 0 } else { usize::try_from(1 + lane % others).unwrap_or(0) }
+}
+
 fn ping(link: &mut Linked, me: Incarnation) {
     link.pinged_at = boot_time();
     say(link, me, Word::Ping, link.pinged_at.as_millis());
@@ -444,7 +456,7 @@ fn ping(link: &mut Linked, me: Incarnation) {
 /// Says a word about the link itself, which needs no credit. That it does not leave shows as silence.
 fn say(link: &Linked, me: Incarnation, word: Word, stamp: u64) {
     let envelope = Envelope { word, from: me, taken: link.taken, stamp, frame: Bytes::new() };
-    if link.post(0, &envelope).is_err() {
+    if link.post(gateway_of(CONTROL), &envelope).is_err() {
         tracing::trace!(?word, "a word does not leave");
     }
 }

@@ -54,7 +54,10 @@ pub(crate) struct Ask {
     /// The aggregate's command, or nothing for a read.
     pub(crate) command: Option<AnyBox>,
     pub(crate) asker: u128,
+    /// The caller's idempotency key: its first reply is kept.
     pub(crate) key: Option<u128>,
+    /// A router's own, under which it may ask again before anybody has had an answer.
+    pub(crate) call: Option<u128>,
     pub(crate) trace: u128,
     /// The span of the request it belongs to.
     pub(crate) span: tracing::Span,

@@ -82,7 +82,7 @@ impl Node {
         };
         let question = match command {
             Some(command) => match host.decode_command(&command) {
-                Ok(command) => Question::Command(command),
+                Ok(command) => Question::Command(command, (call != 0).then_some(call)),
                 Err(error) => {
                     tracing::error!(entity = %entity, error = &error as &dyn std::error::Error, "a command of another node does not decode");
                     return Reply::Refused(Refusal::Fault);

@@ -52,7 +52,6 @@ impl Doors {
         said: Said<A::Command>,
     ) -> Result<Answered<A::Reply>, Refused<A::Rejection>> {
         let shard = self.shard_of(A::KIND.service, entity);
-        let mut asking = *asking;
         let (command, is_to_end) = match &said {
             Said::Read => (None, false),
             Said::End => (None, true),
@@ -65,7 +64,7 @@ impl Doors {
             }
         };
         let (mut refused, mut why) = (None, None);
-        let (mut call, mut attempt) = (0, 0);
+        let (mut call, mut attempt) = (None, 0);
         loop {
             let left = asking.deadline.since(self.runtime().clock.now());
             let settled = placement.settled(shard, refused, left).await;
@@ -75,23 +74,20 @@ impl Doors {
                 Place::Here(epoch) => {
                     let question = match &command {
                         Some(command) => match codec::decode_event::<A::Command>(command) {
-                            Ok(command) => Question::Command(Box::new(command)),
+                            Ok(command) => Question::Command(Box::new(command), call),
                             Err(_) => return Err(Refused::Fault),
                         },
                         None if is_to_end => Question::End,
                         None => Question::Read,
                     };
-                    let outcome =
-                        self.ask_here(A::KIND.service, entity, &asking, question, Some(epoch)).await;
-                    self.judge::<A>(outcome, &asking, command.is_none(), is_to_end)
+                    let outcome = self.ask_here(A::KIND.service, entity, asking, question, Some(epoch)).await;
+                    let may_repeat = command.is_none() || asking.key.is_some() || call.is_some();
+                    self.judge::<A>(outcome, asking, may_repeat, is_to_end)
                 }
                 Place::There(node, _) => {
                     // Whoever did not ask for a retry gets one: a link that breaks must not cost an answer.
-                    if command.is_some() && asking.key.is_none() {
-                        asking.key = Some(self.runtime().clock.fresh_id());
-                    }
-                    if command.is_some() && call == 0 {
-                        call = self.runtime().clock.fresh_id();
+                    if command.is_some() && call.is_none() {
+                        call = Some(self.runtime().clock.fresh_id());
                     }
                     let ask = AskParcel {
                         service: A::KIND.service,
@@ -101,11 +97,11 @@ impl Doors {
                         asker: asking.asker,
                         key: asking.key,
                         trace: asking.trace,
-                        call,
+                        call: call.unwrap_or_default(),
                         attempt,
                     };
                     attempt += u32::from(command.is_some());
-                    self.ask_there::<A>(&**placement, node, ask, &asking).await?
+                    self.ask_there::<A>(&**placement, node, ask, asking).await?
                 }
             };
             match attempt {
@@ -121,7 +117,7 @@ impl Doors {
         &self,
         outcome: Outcome,
         asking: &Asking,
-        is_idle: bool,
+        may_repeat: bool,
         is_to_end: bool,
     ) -> Attempt<A> {
         let is_over = asking.deadline <= self.runtime().clock.now();
@@ -130,7 +126,7 @@ impl Doors {
             Err(AnyRefused::Unavailable(why @ Unavailable::Restarting)) if !is_over && is_to_end => {
                 Attempt::Again(why)
             }
-            Err(AnyRefused::Unavailable(why)) if !is_over && is_worth_another(&why, asking, is_idle) => {
+            Err(AnyRefused::Unavailable(why)) if !is_over && is_worth_another(&why, may_repeat) => {
                 Attempt::Again(why)
             }
             outcome => Attempt::Counts(typed::<A>(outcome)),
@@ -168,7 +164,8 @@ impl Doors {
             Err(Uncarried::Lost) if is_idle => Err(AnyRefused::Unavailable(Unavailable::Moving)),
             Err(Uncarried::Lost) => Err(AnyRefused::Unavailable(Unavailable::OutcomeUnknown)),
         };
-        Ok(self.judge(outcome, asking, is_idle, is_to_end))
+        // A command has its call.
+        Ok(self.judge(outcome, asking, true, is_to_end))
     }
 
     /// Brings an errand to an entity wherever it is: one attempt.
@@ -218,10 +215,10 @@ impl Doors {
 }
 
 /// Whether another attempt may bring more than this refusal.
-fn is_worth_another(why: &Unavailable, asking: &Asking, is_idle: bool) -> bool {
+fn is_worth_another(why: &Unavailable, may_repeat: bool) -> bool {
     match why {
         Unavailable::Moving | Unavailable::Stopping => true,
-        Unavailable::OutcomeUnknown => is_idle || asking.key.is_some(),
+        Unavailable::OutcomeUnknown => may_repeat,
         Unavailable::Busy { .. }
         | Unavailable::Deadline
         | Unavailable::StillRunning

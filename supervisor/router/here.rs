@@ -15,8 +15,8 @@ use crate::{
 pub(crate) enum Question {
     /// What it shows of itself.
     Read,
-    /// A command, its type erased.
-    Command(AnyBox),
+    /// A command, its type erased, and what makes another attempt of this node's or another's router the first.
+    Command(AnyBox, Option<u128>),
     /// What it shows once it has ended.
     End,
 }
@@ -26,7 +26,7 @@ impl Question {
     const fn is_idle(&self) -> bool {
         match self {
             Self::Read | Self::End => true,
-            Self::Command(_) => false,
+            Self::Command(..) => false,
         }
     }
 }
@@ -46,13 +46,13 @@ impl Doors {
         let (reply, answered) = oneshot::channel();
         let Asking { asker, key, trace, deadline } = *asking;
         let message = |permit: Permit| {
-            let (message, command): (fn(Ask) -> Message, _) = match question {
-                Question::Read => (Message::Ask, None),
-                Question::Command(command) => (Message::Ask, Some(command)),
-                Question::End => (Message::Await, None),
+            let (message, command, call): (fn(Ask) -> Message, _, _) = match question {
+                Question::Read => (Message::Ask, None, None),
+                Question::Command(command, call) => (Message::Ask, Some(command), call),
+                Question::End => (Message::Await, None, None),
             };
             let span = tracing::Span::current();
-            message(Ask { command, asker, key, trace, span, deadline, reply, permit: Some(permit) })
+            message(Ask { command, asker, key, call, trace, span, deadline, reply, permit: Some(permit) })
         };
         let admitted = self.admit(service, entity, epoch, message).await;
         let outcome = match admitted {

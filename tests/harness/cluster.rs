@@ -16,6 +16,7 @@ use tokio::{
 
 use super::{
     Node,
+    ports::free_address,
     postgres::Server,
     proxy::{Proxy, Target},
     psql, until_in,
@@ -251,7 +252,7 @@ impl Drop for Cluster {
 }
 
 fn seat(name: &'static str, server: &Server, database: &str, more: &[(&str, &str)]) -> Seat {
-    let listen = free_port();
+    let listen = free_address();
     let door = Proxy::before(Target::Tcp(listen.parse().unwrap()));
     let store = Proxy::before(Target::Unix(server.directory.join(".s.PGSQL.5432")));
     let url = format!("host=127.0.0.1 port={} user=postgres dbname={database} sslmode=disable", store.port);
@@ -270,14 +271,9 @@ fn seat(name: &'static str, server: &Server, database: &str, more: &[(&str, &str
     Seat {
         data: tempfile::tempdir().unwrap(),
         settings: settings.collect(),
-        listen: free_port(),
+        listen: free_address(),
         door,
         store,
         node: None,
     }
-}
-
-/// An address that nobody listens at.
-fn free_port() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }

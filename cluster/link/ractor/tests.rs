@@ -18,7 +18,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Node {
     link: RactorLink,
     events: mpsc::Receiver<LinkEvent>,
+    frames: mpsc::Receiver<Bytes>,
     me: Incarnation,
+    /// Takes frames in for as long as the node is there.
+    _handler: Arc<Handler>,
+}
+
+struct Handler(mpsc::Sender<Bytes>);
+
+impl FrameHandler for Handler {
+    fn handle(self: Arc<Self>, _from: Incarnation, frame: Bytes) {
+        self.0.try_send(frame).unwrap();
+    }
 }
 
 fn hello(name: &str) -> Hello {
@@ -45,9 +56,12 @@ async fn node(name: &str, settings: &LinkSettings) -> Node {
     let hello = hello(name);
     let me = Incarnation { node: hello.node, number: 1 };
     let (link, events) = RactorLink::start(settings, hello).await.unwrap();
+    let (sender, frames) = mpsc::channel(1_024);
+    let handler = Arc::new(Handler(sender));
+    link.handle_by(Arc::<Handler>::downgrade(&handler));
     link.became(me);
     stands(&link).await;
-    Node { link, events, me }
+    Node { link, events, frames, me, _handler: handler }
 }
 
 async fn stands(link: &RactorLink) {
@@ -86,10 +100,8 @@ impl Node {
     }
 
     async fn hears(&mut self, expected: &[u8]) {
-        match self.event().await {
-            LinkEvent::Heard { frame, .. } => assert_eq!(&*frame, expected),
-            event => panic!("{event:?}"),
-        }
+        let frame = timeout(PATIENCE, self.frames.recv()).await.expect("a frame").unwrap();
+        assert_eq!(&*frame, expected);
     }
 }
 
@@ -133,13 +145,7 @@ async fn a_peer_that_is_met_no_more_is_hung_up_and_may_come_back_as_another_run(
     assert!(matches!(a.event().await, LinkEvent::Down(node) if node == b.me.node));
     a.linked_to(b.me).await;
     a.link.send(b.me.node, 0, Bytes::from_static(b"again")).unwrap();
-    loop {
-        match b.event().await {
-            LinkEvent::Heard { frame, .. } => break assert_eq!(&*frame, b"again"),
-            LinkEvent::Up(_) | LinkEvent::Down(_) => {}
-            event => panic!("{event:?}"),
-        }
-    }
+    b.hears(b"again").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
