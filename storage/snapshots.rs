@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
-use crate::{EntityRef, Name, Offset, Seq};
+use crate::{EntityRef, Name, Offset, Seq, journal::Record};
 
 /// An entity's encoded state, and up to where it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub struct Snapshot {
     pub offset: Offset,
     /// The state, by [`crate::codec::encode_compact`]; the store seals it with the home's key.
     pub bytes: Vec<u8>,
+}
+
+/// What brings an entity back, as far as one look finds it.
+#[derive(Debug, Default)]
+pub struct Recalled {
+    /// Its snapshot, if there is a readable one.
+    pub snapshot: Option<Snapshot>,
+    /// The first records behind the snapshot, or of the entity if there is none, in order.
+    pub records: Vec<(Offset, Record)>,
+    /// Whether there were no more.
+    pub is_all: bool,
 }
 
 /// A failure of the tier that may be thrown away; whoever meets it rebuilds from the journal.
@@ -37,4 +48,12 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// The snapshot, if there is a readable one: an unreadable, erased or missing one is `None`.
     fn load(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Option<Snapshot>, TierError>>;
+
+    /// The same, and what a store that keeps the journal too finds behind it in the same look.
+    fn recall(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Recalled, TierError>> {
+        Box::pin(async move {
+            let snapshot = self.load(service, entity).await?;
+            Ok(Recalled { snapshot, ..Recalled::default() })
+        })
+    }
 }

@@ -20,13 +20,16 @@ use prognet_storage::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{Mutex, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{Node, Unavailable, readers::projections::is_of_another_shape};
 
 /// How often something is tried to be put there: others were quicker, each time another one.
-const TRIES_MAX: usize = 16;
+const TRIES_MAX: u32 = 16;
+/// After the first try; twice that after each further one, at most so often.
+const PAUSE: Duration = Duration::from_micros(500);
+const DOUBLED_MAX: u32 = 7;
 /// How often whoever waits looks for what other nodes put there.
 const LOOKS_EVERY: Duration = Duration::from_millis(250);
 const INDEX: &[u8] = b"i";
@@ -92,7 +95,8 @@ impl Shelf {
             match self.try_put(model, Thing { home, mark, label, value: value.clone() }).await {
                 Ok(()) => break,
                 Err(error) if tries == TRIES_MAX => return Err(failed(&error)),
-                Err(_) => {}
+                // Whoever was quicker is let through.
+                Err(_) => sleep(PAUSE * 2_u32.pow(tries.min(DOUBLED_MAX))).await,
             }
         }
         self.0.added.send_replace(());

@@ -17,14 +17,15 @@ use uuid::Uuid;
 use self::walk::{PAGE, Walk};
 use super::{
     Store, StoreError,
+    journal::read,
     numbers::{large, unsigned},
 };
 use crate::{
-    EntityRef, Home, HomeKind, Lsn, Name, Offset, ReadModel, Seq, ShardId, Snapshots, codec,
+    EntityRef, Home, HomeKind, Lsn, Name, Offset, ReadModel, ShardId, Snapshots, codec,
     keyring::{Keyring, OpenError},
     read_model::{Position, Row, RowChange},
     sealed::{Digest, SealedChange, failed, opened_row, row_key, sealed, snapshot_key},
-    snapshots::{Snapshot, TierError},
+    snapshots::{Recalled, Snapshot, TierError},
 };
 
 const PUT_ROWS: &str = "
@@ -65,9 +66,8 @@ const SAVE_SNAPSHOT: &str = "
     on conflict (service, home_kind, home_id, entity_kind, entity_id) do update
     set seq = excluded.seq, off = excluded.off, state = excluded.state
     where snapshot.seq < excluded.seq";
-const LOAD_SNAPSHOT: &str = "
-    select seq, off, state from snapshot
-    where service = $1 and home_kind = $2 and home_id = $3 and entity_kind = $4 and entity_id = $5";
+/// Records read with a snapshot at most: more than there are between two.
+const RECALLED: usize = 256;
 
 /// Somebody else keeps the same rows.
 #[derive(Debug, thiserror::Error)]
@@ -260,28 +260,20 @@ impl PostgresTier {
         self.query(SAVE_SNAPSHOT, &kept).await.map(drop).map_err(failed("save a snapshot"))
     }
 
-    async fn load_now(&self, service: Name, entity: EntityRef) -> Result<Option<Snapshot>, TierError> {
-        let named: [&(dyn ToSql + Sync); 5] = [
-            &service.as_str(),
-            &(entity.home.kind as i16),
-            &Uuid::from_u128(entity.home.id),
-            &entity.kind.as_str(),
-            &Uuid::from_u128(entity.id),
-        ];
-        let rows = self.query(LOAD_SNAPSHOT, &named).await.map_err(failed("load a snapshot"))?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        let (seq, offset, sealed) = snapshot_of(row).map_err(failed("load a snapshot"))?;
+    async fn recall_now(&self, service: Name, entity: EntityRef) -> Result<Recalled, TierError> {
+        let found = read::of_entity_with_snapshot(&self.store, service, entity, RECALLED).await;
+        let (kept, records, is_all) = found.map_err(failed("load a snapshot"))?;
         self.keyring.learn([entity.home]).await.map_err(failed("learn the key of a snapshot"))?;
-        let bytes = self.keyring.open_sealed(&entity.home, &snapshot_key(service, entity), &sealed).ok();
-        Ok(bytes.map(|bytes| Snapshot { seq, offset, bytes }))
+        let Some((seq, offset, sealed)) = kept else {
+            return Ok(Recalled { snapshot: None, records, is_all });
+        };
+        let bytes = self.keyring.open_sealed(&entity.home, &snapshot_key(service, entity), &sealed);
+        Ok(bytes.map_or_else(
+            // What is behind it is behind nothing that can be read.
+            |_why| Recalled::default(),
+            |bytes| Recalled { snapshot: Some(Snapshot { seq, offset, bytes }), records, is_all },
+        ))
     }
-}
-
-fn snapshot_of(row: &tokio_postgres::Row) -> Result<(Seq, Offset, Vec<u8>), tokio_postgres::Error> {
-    let (seq, offset): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    Ok((Seq(unsigned(seq)), Offset(unsigned(offset)), row.try_get(2)?))
 }
 
 /// One shard's part of a position, if the row has one.
@@ -304,7 +296,11 @@ impl Snapshots for PostgresTier {
     }
 
     fn load(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Option<Snapshot>, TierError>> {
-        Box::pin(self.load_now(service, entity))
+        Box::pin(async move { Ok(self.recall_now(service, entity).await?.snapshot) })
+    }
+
+    fn recall(&self, service: Name, entity: EntityRef) -> BoxFuture<'_, Result<Recalled, TierError>> {
+        Box::pin(self.recall_now(service, entity))
     }
 }
 

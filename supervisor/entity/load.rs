@@ -3,8 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use prognet_storage::{
-    codec::decode_event,
+    Offset,
+    codec::{decode_compact, decode_event},
     journal::{ReadError, Record, RecordKind},
+    snapshots::Recalled,
 };
 use ractor::ActorProcessingErr;
 
@@ -25,9 +27,28 @@ pub(super) struct Loaded<A> {
 }
 
 impl<A: Aggregate> Loaded<A> {
-    /// Of an entity whose home was erased: there is nothing to be read, and nothing will be written.
+    /// Before anything happened, or of an entity whose home was erased: there is nothing to be read, and nothing will be
+    /// written.
     fn nothing() -> Self {
         Self { kept: Kept::default(), replayed: 0, bytes: 0 }
+    }
+
+    /// With the next record, unless it is known already.
+    fn with(mut self, offset: Offset, record: &Record, shell: &Shell) -> Result<Self, ActorProcessingErr> {
+        let Shell { runtime, entity, .. } = shell;
+        self.kept.offset = offset;
+        if record.seq <= self.kept.seq {
+            return Ok(self);
+        }
+        // The journal gives an entity's records without a gap; a hole here is lost history.
+        if record.seq != self.kept.seq.next() {
+            return Err(format!("{entity} misses the record after seq {}", self.kept.seq).into());
+        }
+        self.kept = catch_unwind(AssertUnwindSafe(|| apply(self.kept, record, runtime)))
+            .map_err(|_why| format!("replaying seq {} of {entity} panicked", record.seq))??;
+        self.replayed += 1;
+        self.bytes += record.body.len();
+        Ok(self)
     }
 }
 
@@ -53,39 +74,33 @@ pub(super) async fn load<A: Aggregate>(shell: &Shell) -> Result<Loaded<A>, Actor
 /// Snapshot and tail.
 async fn replay<A: Aggregate>(shell: &Shell) -> Result<Loaded<A>, ActorProcessingErr> {
     let Shell { runtime, entity, shard, .. } = shell;
-    let mut bytes = 0;
-    let mut kept = match runtime.snapshots.load(shard.service, *entity).await {
-        Ok(Some(snapshot)) => {
-            bytes += snapshot.bytes.len();
-            prognet_storage::codec::decode_compact::<Kept<A>>(&snapshot.bytes).unwrap_or_default()
+    let recalled = runtime.snapshots.recall(shard.service, *entity).await.unwrap_or_else(|error| {
+        tracing::warn!(entity = %entity, error = &error as &dyn std::error::Error, "loading without a snapshot");
+        Recalled::default()
+    });
+    let mut loaded = Loaded::<A>::nothing();
+    let kept = recalled.snapshot.as_ref().map(|snapshot| decode_compact(&snapshot.bytes)).transpose();
+    // What is behind a snapshot of another shape does not follow from nothing.
+    if let Ok(kept) = kept {
+        loaded.kept = kept.unwrap_or_default();
+        loaded.bytes = recalled.snapshot.map_or(0, |snapshot| snapshot.bytes.len());
+        for (offset, record) in &recalled.records {
+            loaded = loaded.with(*offset, record, shell)?;
         }
-        Ok(None) => Kept::default(),
-        Err(error) => {
-            tracing::warn!(entity = %entity, error = &error as &dyn std::error::Error, "loading without a snapshot");
-            Kept::default()
+        if recalled.is_all {
+            return Ok(loaded);
         }
-    };
-    let mut replayed = 0;
-    loop {
-        let page = runtime.journal.read_entity(shard.service, *entity, kept.offset, runtime.page).await?;
-        let Some(last) = page.last() else { break };
-        let tail = last.offset;
-        for stored in &page {
-            if stored.record.seq <= kept.seq {
-                continue;
-            }
-            // The journal gives an entity's records without a gap; a hole here is lost history.
-            if stored.record.seq != kept.seq.next() {
-                return Err(format!("{entity} misses the record after seq {}", kept.seq).into());
-            }
-            kept = catch_unwind(AssertUnwindSafe(|| apply(kept, &stored.record, runtime)))
-                .map_err(|_why| format!("replaying seq {} of {entity} panicked", stored.record.seq))??;
-            replayed += 1;
-            bytes += stored.record.body.len();
-        }
-        kept.offset = tail;
     }
-    Ok(Loaded { kept, replayed, bytes })
+    loop {
+        let after = loaded.kept.offset;
+        let page = runtime.journal.read_entity(shard.service, *entity, after, runtime.page).await?;
+        if page.is_empty() {
+            return Ok(loaded);
+        }
+        for stored in &page {
+            loaded = loaded.with(stored.offset, &stored.record, shell)?;
+        }
+    }
 }
 
 /// One stored record, taken into the state.

@@ -64,6 +64,12 @@ macro_rules! entity {
     };
 }
 
+macro_rules! recalled {
+    () => {
+        "service = $1 and home_kind = $2 and home_id = $3 and entity_kind = $4 and entity_id = $5"
+    };
+}
+
 /// An entity's index knows seqs, not offsets. Whoever reads on does so from a record of the entity (a page's last, a
 /// snapshot's), so that one is looked up; only if there is none at that offset, the last one before it is searched for,
 /// from the end.
@@ -75,6 +81,21 @@ const OF_ENTITY: &str = page_of_shard!(concat!(
     entity!(),
     " order by seq desc limit 1), 0) order by seq"
 ));
+
+/// An entity's snapshot, as a row that comes before all records and is of no kind, and at most $6 records behind it: one
+/// statement, so that nobody saves another one in between.
+const OF_ENTITY_WITH_SNAPSHOT: &str = concat!(
+    "with kept as (select seq, off, state from snapshot where ",
+    recalled!(),
+    ") select off, 0::int8 as epoch, seq, 0::int8 as at_ms, null::int8 as cause_off, 0::int4 as number, 0::int4 as \
+     version, null::int4 as cause_number, 0::int2 as kind, $2 as home_kind, $3 as home_id, $5 as entity_id, \
+     null::uuid as by_id, null::uuid as trace, $1 as service, $4 as entity_kind, '' as name, null::text as \
+     cause_service, state as body from kept union all (select ",
+    columns!(),
+    " from record where ",
+    recalled!(),
+    " and seq > coalesce((select seq from kept), 0) order by seq limit $6) order by seq"
+);
 
 /// The ranges of the stream after the place $3, and of each the records.
 pub(in crate::postgres) const OF_STREAM: &str = page!(
@@ -112,6 +133,39 @@ pub(super) async fn of_entity(
     let (kind, id) = (entity.kind.as_str(), Uuid::from_u128(entity.id));
     let given: [&(dyn ToSql + Sync); 6] = [&large(after.0), &service.as_str(), &home_kind, &home, &kind, &id];
     page(store, OF_ENTITY, limit, &given, position).await
+}
+
+/// A snapshot as it is kept: its seq, its offset, and the sealed state.
+pub(in crate::postgres) type Kept = (Seq, Offset, Vec<u8>);
+
+/// An entity's snapshot, the first records behind it, and whether those are all.
+pub(in crate::postgres) async fn of_entity_with_snapshot(
+    store: &Store,
+    service: Name,
+    entity: EntityRef,
+    records: usize,
+) -> Result<(Option<Kept>, Vec<(Offset, Record)>, bool), StoreError> {
+    let (home_kind, home) = (entity.home.kind as i16, Uuid::from_u128(entity.home.id));
+    let (kind, id) = (entity.kind.as_str(), Uuid::from_u128(entity.id));
+    let client = store.client().await?;
+    let statement = client.prepare_cached(OF_ENTITY_WITH_SNAPSHOT).await?;
+    let given: [&(dyn ToSql + Sync); 6] =
+        [&service.as_str(), &home_kind, &home, &kind, &id, &large(records as u64)];
+    let rows = client.query(&statement, &given).await?;
+    let (mut snapshot, mut found) = (None, Vec::with_capacity(rows.len()));
+    for row in &rows {
+        let offset = Offset(unsigned(row.try_get("off")?));
+        if row.try_get::<_, i16>("kind")? == 0 {
+            snapshot = Some((Seq(unsigned(row.try_get("seq")?)), offset, row.try_get("body")?));
+        } else if let Some(record) = recorded(row)? {
+            found.push((offset, record));
+        } else {
+            // Whoever reads on in the journal says where it is damaged.
+            return Ok((snapshot, found, false));
+        }
+    }
+    let is_all = found.len() < records;
+    Ok((snapshot, found, is_all))
 }
 
 pub(super) async fn of_stream(store: &Store, after: Lsn, limit: Limit) -> Page {
@@ -159,55 +213,13 @@ pub(in crate::postgres) fn parsed(rows: &[Row], position: impl Fn() -> String) -
     Ok(page)
 }
 
-/// The record in a row; `None` if its names or kinds are none.
+/// What is stored in a row; `None` if its names or kinds are none.
 fn stored(row: &Row) -> Result<Option<Stored>, tokio_postgres::Error> {
-    let name = |column| {
-        Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<&str>>(column)?.and_then(Name::parse))
-    };
-    let id = |column| {
-        Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Uuid>>(column)?.map_or(0, |id| id.as_u128()))
-    };
     let count = |column| Ok::<_, tokio_postgres::Error>(unsigned(row.try_get(column)?));
-    let number = |column| {
-        Ok::<_, tokio_postgres::Error>(
-            row.try_get::<_, Option<i32>>(column)?.and_then(|number| u16::try_from(number).ok()),
-        )
-    };
-    let kind =
-        |column| Ok::<_, tokio_postgres::Error>(u8::try_from(row.try_get::<_, i16>(column)?).unwrap_or(0));
-    let cause_offset: Option<i64> = row.try_get("cause_off")?;
-    let caused_by = match (cause_offset, name("cause_service")?, number("cause_number")?) {
-        (Some(offset), Some(service), Some(number)) => {
-            Some(Cause { shard: ShardId { service, number }, offset: Offset(unsigned(offset)) })
-        }
-        (None, None, None) => None,
-        _ => return Ok(None),
-    };
-    let (record_kind, home_kind) =
-        (RecordKind::from_number(kind("kind")?), HomeKind::from_number(kind("home_kind")?));
-    let names = (name("service")?, name("entity_kind")?, name("name")?);
-    let numbers = (number("number")?, number("version")?);
-    let (
-        Some(kind),
-        Some(home_kind),
-        (Some(service), Some(entity_kind), Some(name)),
-        (Some(number), Some(version)),
-    ) = (record_kind, home_kind, names, numbers)
+    let (Some(record), Some(service), Some(number)) =
+        (recorded(row)?, name(row, "service")?, number(row, "number")?)
     else {
         return Ok(None);
-    };
-    let home = Home { kind: home_kind, id: id("home_id")? };
-    let record = Record {
-        kind,
-        entity: EntityRef { home, kind: entity_kind, id: id("entity_id")? },
-        seq: Seq(count("seq")?),
-        name,
-        version,
-        at_ms: row.try_get("at_ms")?,
-        by: id("by_id")?,
-        trace: id("trace")?,
-        caused_by,
-        body: row.try_get("body")?,
     };
     Ok(Some(Stored {
         lsn: Lsn(count("lsn")?),
@@ -215,5 +227,49 @@ fn stored(row: &Row) -> Result<Option<Stored>, tokio_postgres::Error> {
         epoch: Epoch(count("epoch")?),
         offset: Offset(count("off")?),
         record,
+    }))
+}
+
+fn name(row: &Row, column: &str) -> Result<Option<Name>, tokio_postgres::Error> {
+    Ok(row.try_get::<_, Option<&str>>(column)?.and_then(Name::parse))
+}
+
+fn number(row: &Row, column: &str) -> Result<Option<u16>, tokio_postgres::Error> {
+    Ok(row.try_get::<_, Option<i32>>(column)?.and_then(|number| u16::try_from(number).ok()))
+}
+
+/// The record in a row; `None` if its names or kinds are none.
+fn recorded(row: &Row) -> Result<Option<Record>, tokio_postgres::Error> {
+    let id = |column| {
+        Ok::<_, tokio_postgres::Error>(row.try_get::<_, Option<Uuid>>(column)?.map_or(0, |id| id.as_u128()))
+    };
+    let kind =
+        |column| Ok::<_, tokio_postgres::Error>(u8::try_from(row.try_get::<_, i16>(column)?).unwrap_or(0));
+    let cause_offset: Option<i64> = row.try_get("cause_off")?;
+    let caused_by = match (cause_offset, name(row, "cause_service")?, number(row, "cause_number")?) {
+        (Some(offset), Some(service), Some(number)) => {
+            Some(Cause { shard: ShardId { service, number }, offset: Offset(unsigned(offset)) })
+        }
+        (None, None, None) => None,
+        _ => return Ok(None),
+    };
+    let kinds = (RecordKind::from_number(kind("kind")?), HomeKind::from_number(kind("home_kind")?));
+    let names = (name(row, "entity_kind")?, name(row, "name")?, number(row, "version")?);
+    let ((Some(kind), Some(home_kind)), (Some(entity_kind), Some(name), Some(version))) = (kinds, names)
+    else {
+        return Ok(None);
+    };
+    let home = Home { kind: home_kind, id: id("home_id")? };
+    Ok(Some(Record {
+        kind,
+        entity: EntityRef { home, kind: entity_kind, id: id("entity_id")? },
+        seq: Seq(unsigned(row.try_get("seq")?)),
+        name,
+        version,
+        at_ms: row.try_get("at_ms")?,
+        by: id("by_id")?,
+        trace: id("trace")?,
+        caused_by,
+        body: row.try_get("body")?,
     }))
 }

@@ -4,9 +4,11 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::{
-    conformance::{Engine, SERVICE, SHARD, TierEngine, entity, home, tier_promises},
+    Journal, Seq,
+    conformance::{Engine, SERVICE, SHARD, TierEngine, append, entity, home, record, tier_promises},
+    journal::Limit,
     keyring::MasterKey,
-    postgres::testing::{Database, Server},
+    postgres::testing::{Database, Server, Taking},
 };
 
 const ROWS: Name = Name::new("directory");
@@ -192,6 +194,54 @@ async fn a_changed_snapshot_is_none_and_is_replaced_by_the_next() {
     assert_eq!(tier.load(SERVICE, entity(1)).await.unwrap(), None);
     tier.save(SERVICE, entity(1), snapshot(2)).await.unwrap();
     assert_eq!(tier.load(SERVICE, entity(1)).await.unwrap(), Some(snapshot(2)));
+}
+
+/// A journal of an entity with so many records, on a database.
+async fn journal_of(database: &Database, records: u64) -> Taking {
+    let journal = Taking::open(database.store().await).await;
+    let epoch = journal.claim(SHARD).await.unwrap().epoch;
+    let records = (1..=records).map(|seq| record(1, seq, 20)).collect();
+    append(&journal, epoch, records).await.unwrap();
+    journal
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_found_together_with_what_is_behind_it() {
+    let (database, tier) = begun().await;
+    let journal = journal_of(&database, 5).await;
+    let all = journal.read_entity(SERVICE, entity(1), Offset(0), Limit::default()).await.unwrap();
+    let from = |seq: usize| {
+        let behind = all[seq - 1..].iter().map(|stored| (stored.offset, stored.record.clone()));
+        behind.collect::<Vec<_>>()
+    };
+
+    let recalled = tier.recall(SERVICE, entity(1)).await.unwrap();
+    assert_eq!((recalled.snapshot, recalled.records, recalled.is_all), (None, from(1), true));
+
+    let snapshot = Snapshot { seq: Seq(3), offset: all[2].offset, bytes: vec![7] };
+    tier.save(SERVICE, entity(1), snapshot.clone()).await.unwrap();
+    let recalled = tier.recall(SERVICE, entity(1)).await.unwrap();
+    assert_eq!((recalled.snapshot, recalled.records, recalled.is_all), (Some(snapshot), from(4), true));
+
+    alter(&database, "update snapshot set state = 'nothing'").await;
+    let recalled = tier.recall(SERVICE, entity(1)).await.unwrap();
+    assert_eq!((recalled.snapshot, recalled.records, recalled.is_all), (None, Vec::new(), false));
+
+    let nobody = tier.recall(SERVICE, entity(2)).await.unwrap();
+    assert_eq!((nobody.snapshot, nobody.records, nobody.is_all), (None, Vec::new(), true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_long_tail_and_of_one_that_is_damaged_it_is_said_that_there_is_more() {
+    let (database, tier) = begun().await;
+    let _journal = journal_of(&database, RECALLED as u64 + 1).await;
+
+    let recalled = tier.recall(SERVICE, entity(1)).await.unwrap();
+    assert_eq!((recalled.records.len(), recalled.is_all), (RECALLED, false));
+
+    alter(&database, "update record set kind = 99 where seq = 5").await;
+    let recalled = tier.recall(SERVICE, entity(1)).await.unwrap();
+    assert_eq!((recalled.records.len(), recalled.is_all), (4, false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
