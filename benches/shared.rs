@@ -48,7 +48,7 @@ pub async fn start(
     let cluster_limits = ClusterLimits::default();
     let leases = PostgresLeases::open(&database, cluster_limits.lease).await?;
     let all: Vec<_> = services.iter().map(Service::name).collect();
-    let meta = leases.found(limits.shards, &all).await?;
+    let meta = leases.found(limits.shards, &all, WIRE.max).await?;
     let node = NodeId(Name::parse(name).context("a node's name")?);
     let hello = Hello {
         generation: meta.generation,

@@ -43,7 +43,7 @@ fn main() -> anyhow::Result<()> {
 /// Makes a journal the owner of all shards, as a node that is alone becomes.
 async fn own(store: &Store, journal: &PostgresJournal) -> anyhow::Result<()> {
     let leases = PostgresLeases::open(store, Duration::from_secs(3_600)).await?;
-    let meta = leases.found(SHARDS, &[SERVICE]).await?;
+    let meta = leases.found(SHARDS, &[SERVICE], 1).await?;
     let profile = Profile {
         address: String::new(),
         directory: 0,

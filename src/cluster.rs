@@ -66,7 +66,7 @@ impl Member {
         let all: Vec<_> = services.iter().copied().collect();
         let limits = limits(settings);
         let leases = PostgresLeases::open(database, limits.lease).await?;
-        let meta = leases.found(shards, &all).await.context(
+        let meta = leases.found(shards, &all, wire().max).await.context(
             "failed to found the cluster: the user of `storage.url` must be able to read and write the tables of its \
              database",
         )?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use prognet_storage::{keyring::Export, postgres::Restored};
 use serde_json::json;
 
@@ -69,14 +69,15 @@ impl Data {
 
 async fn restored(given: Given, export: &Export, is_meant: bool) -> anyhow::Result<Restored> {
     let settings = given.load()?.storage;
-    let Some(database) = store::database(&settings).await? else {
-        bail!("`storage.url` names no database: a data directory is restored by `prognet backup restore`");
-    };
-    // Whoever runs is told first, and before the keys are touched.
+    let no_database =
+        "`storage.url` names no database: a data directory is restored by `prognet backup restore`";
+    // Whoever runs is told first, before the keys or even the schema are touched.
+    let database = store::database_unchanged(&settings).await?.context(no_database)?;
     let found = database.restored(false).await?;
     if !is_meant {
         return Ok(found);
     }
+    let database = store::database(&settings).await?.context(no_database)?;
     export.restore_to(&database).await.context("failed to restore the keys")?;
     Ok(database.restored(true).await?)
 }

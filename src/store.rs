@@ -41,6 +41,12 @@ pub(crate) async fn database(settings: &Storage) -> anyhow::Result<Option<postgr
     Ok(Some(database))
 }
 
+/// The same with its schema as it is, for a look.
+pub(crate) async fn database_unchanged(settings: &Storage) -> anyhow::Result<Option<postgres::Store>> {
+    let Some(address) = address(settings) else { return Ok(None) };
+    Ok(Some(postgres::Store::open_unchanged(&address).await?))
+}
+
 /// Where the database is, if there is one.
 pub(crate) fn address(settings: &Storage) -> Option<postgres::Settings> {
     let url = settings.url.as_ref()?.expose().to_owned();

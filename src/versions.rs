@@ -76,7 +76,7 @@ impl Cluster {
         let ClusterCommand::Finalize { given, output } = self.command;
         let settings = given.load()?.storage;
         let finalized = runtime()?.block_on(async {
-            let Some(database) = store::database(&settings).await? else {
+            let Some(database) = store::database_unchanged(&settings).await? else {
                 bail!("`storage.url` names no database: a node with a data directory has no other versions beside it");
             };
             Ok(database.finalize(cluster::wire().max).await?)

@@ -259,8 +259,14 @@ pub enum Error {
 
 /// The tables. Every method may be tried again after an error.
 pub trait Leases: Send + Sync + 'static {
-    /// Makes the cluster's row, if there is none, and the rows of shards that are missing: free, under epoch 0.
-    fn found<'a>(&'a self, shards: u16, services: &'a [Name]) -> BoxFuture<'a, Result<Meta, Error>>;
+    /// Makes the cluster's row, if there is none, and the rows of shards that are missing: free, under epoch 0. A new
+    /// cluster may write what version `speaks` reads.
+    fn found<'a>(
+        &'a self,
+        shards: u16,
+        services: &'a [Name],
+        speaks: u16,
+    ) -> BoxFuture<'a, Result<Meta, Error>>;
 
     /// Reads `cluster_meta`, every node, and the shards with `changed > after`, in one snapshot.
     fn read(&self, after: u64) -> BoxFuture<'_, Result<Snapshot, Error>>;

@@ -73,6 +73,22 @@ impl Store {
         let mut session = connector.connect().await.map_err(|error| connector.refused(error))?;
         connector.check_server(&session.client).await?;
         schema::bring_up_to_date(&mut session.client).await.map_err(|error| connector.not_migrated(error))?;
+        Self::through(connector, settings)
+    }
+
+    /// The same with the schema as it is, which may be of an earlier build: for who may yet refuse to do anything.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_unchanged(settings: &Settings) -> Result<Self, OpenError> {
+        let connector = Connector::new(settings)?;
+        let session = connector.connect().await.map_err(|error| connector.refused(error))?;
+        connector.check_server(&session.client).await?;
+        schema::is_known(&session.client).await.map_err(|error| connector.not_migrated(error))?;
+        Self::through(connector, settings)
+    }
+
+    fn through(connector: Connector, settings: &Settings) -> Result<Self, OpenError> {
         let pool = pool(&connector, settings.pool_max)?;
         Ok(Self { pool, connector })
     }

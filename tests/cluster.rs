@@ -290,7 +290,7 @@ async fn a_node_without_the_store_fences_itself_and_still_leads_to_the_others() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_slow_stopped_and_restarted_loses_nothing_and_moves_nothing() {
-    let mut cluster = Cluster::of(&NAMES, &[]).await;
+    let mut cluster = Cluster::on_a_server(&NAMES).await;
     let before = cluster.map();
     let server = std::sync::Arc::clone(cluster.server());
     under_load(&mut cluster, "store", async |seats, clients, _| {

@@ -211,16 +211,16 @@ impl PostgresLeases {
         self.changes(CHANGE_OWNED, &[&service, &number, &epoch, &owner, &incarnation, &state]).await
     }
 
-    async fn found_now(&self, shards: u16, services: &[Name]) -> Result<Meta, Error> {
+    async fn found_now(&self, shards: u16, services: &[Name], speaks: u16) -> Result<Meta, Error> {
         let mut generation = [0; 16];
         rand::fill(&mut generation).map_err(|_why| Error::Refused { what: "no randomness".to_owned() })?;
         let generation = Uuid::from_bytes(generation);
         let services: Vec<_> = services.iter().map(Name::as_str).collect();
-        let make =
-            "insert into cluster_meta (generation, shards) values ($1, $2) on conflict (is_only) do nothing";
+        let make = "insert into cluster_meta (generation, shards, finalized) values ($1, $2, $3)
+            on conflict (is_only) do nothing";
         let row = self.rest.run(async |client| {
             let transaction = client.transaction().await?;
-            transaction.execute(make, &[&generation, &i32::from(shards)]).await?;
+            transaction.execute(make, &[&generation, &i32::from(shards), &i32::from(speaks)]).await?;
             let kept = transaction.query_one("select shards from cluster_meta for update", &[]).await?;
             // Another count is refused by whoever reads it.
             if kept.try_get::<_, i32>(0)? == i32::from(shards)
@@ -310,8 +310,13 @@ impl PostgresLeases {
 }
 
 impl Leases for PostgresLeases {
-    fn found<'a>(&'a self, shards: u16, services: &'a [Name]) -> BoxFuture<'a, Result<Meta, Error>> {
-        Box::pin(self.found_now(shards, services))
+    fn found<'a>(
+        &'a self,
+        shards: u16,
+        services: &'a [Name],
+        speaks: u16,
+    ) -> BoxFuture<'a, Result<Meta, Error>> {
+        Box::pin(self.found_now(shards, services, speaks))
     }
 
     fn read(&self, after: u64) -> BoxFuture<'_, Result<Snapshot, Error>> {

@@ -12,6 +12,8 @@ use uuid::Uuid;
 use super::{
     Store, StoreError,
     numbers::{large, unsigned},
+    schema,
+    versions::NODES_SINCE,
 };
 
 /// How far epochs, runs of nodes and maps are raised: nothing of the time that was undone can have come so far.
@@ -92,6 +94,9 @@ impl Store {
     /// When a node runs, there is nothing, or the store does not answer.
     pub async fn restored(&self, is_meant: bool) -> Result<Restored, NotRestored> {
         let mut client = self.client().await?;
+        if schema::look(&client).await?.0 < NODES_SINCE {
+            return Err(NotRestored::Nothing);
+        }
         let transaction = client.transaction().await?;
         let found = transaction.query_opt(META, &[]).await?.ok_or(NotRestored::Nothing)?;
         let before = found.try_get::<_, Uuid>(0)?.as_u128();

@@ -62,24 +62,11 @@ pub(super) enum MigrationError {
 
 /// Runs what is missing.
 pub(super) async fn bring_up_to_date(client: &mut Client) -> Result<(), MigrationError> {
-    let known = MIGRATIONS.last().map_or(0, |last| last.number);
     let mut races = 0;
     loop {
-        let found = match last_of(client).await {
-            Ok(found) => found,
-            Err(source) => {
-                return Err(MigrationError::Statement { what: "read the schema's state".to_owned(), source });
-            }
-        };
-        if found > known {
-            let judged = client.query_one(STRANGE, &[&known]).await.and_then(|row| row.try_get::<_, i64>(0));
-            return match judged {
-                Ok(0) => Ok(()),
-                Ok(_) => Err(MigrationError::Newer { found, known }),
-                Err(source) => {
-                    Err(MigrationError::Statement { what: "read the schema's state".to_owned(), source })
-                }
-            };
+        let found = last_of(client).await.map_err(unread)?;
+        if found > known() {
+            return is_known(client).await;
         }
         let Some(next) = MIGRATIONS.iter().find(|migration| migration.number > found) else {
             return Ok(());
@@ -93,6 +80,23 @@ pub(super) async fn bring_up_to_date(client: &mut Client) -> Result<(), Migratio
             }
         }
     }
+}
+
+/// Changes nothing; refuses a schema of a newer build that does more than add.
+pub(super) async fn is_known(client: &Client) -> Result<(), MigrationError> {
+    match look(client).await {
+        Ok((_, 0)) => Ok(()),
+        Ok((found, _)) => Err(MigrationError::Newer { found, known: known() }),
+        Err(error) => Err(unread(error)),
+    }
+}
+
+fn known() -> i32 {
+    MIGRATIONS.last().map_or(0, |last| last.number)
+}
+
+fn unread(source: tokio_postgres::Error) -> MigrationError {
+    MigrationError::Statement { what: "read the schema's state".to_owned(), source }
 }
 
 /// The newest migration; 0 before the first.
@@ -153,9 +157,8 @@ pub(super) async fn look(client: &Client) -> Result<(i32, i64), tokio_postgres::
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => 0,
         Err(error) => return Err(error),
     };
-    let known = MIGRATIONS.last().map_or(0, |last| last.number);
-    let strange = match found > known {
-        true => client.query_one(STRANGE, &[&known]).await?.try_get(0)?,
+    let strange = match found > known() {
+        true => client.query_one(STRANGE, &[&known()]).await?.try_get(0)?,
         false => 0,
     };
     Ok((found, strange))

@@ -9,7 +9,7 @@ use super::{OpenError, Settings, Store, StoreError, connect::Connector, schema};
 use crate::leases::{Build, Wire};
 
 /// The migrations that made these tables and columns.
-const NODES_SINCE: i32 = 5;
+pub(super) const NODES_SINCE: i32 = 5;
 const FINALIZED_SINCE: i32 = 7;
 
 /// A node whose lease is over may still come back, as long as nobody has declared it down.
@@ -60,6 +60,14 @@ pub enum VersionsError {
     /// No node is here, so nobody says which version to finalize.
     #[error("no node runs on this database: start the nodes of the new version first")]
     Nobody,
+    /// No node of this build was here yet.
+    #[error(
+        "the schema is at migration {found}, which is an earlier version's: start the nodes of the new version first"
+    )]
+    Schema {
+        /// Its newest migration.
+        found: i32,
+    },
     /// A node speaks less than is asked for.
     #[error(
         "node `{node}` of version {build} speaks versions up to {speaks}, and {wanted} is to be finalized: upgrade it \
@@ -133,6 +141,11 @@ impl Store {
     /// When nobody is here, somebody speaks less than `wanted`, or the store does not answer.
     pub async fn finalize(&self, wanted: u16) -> Result<Finalized, VersionsError> {
         let mut client = self.client().await?;
+        match schema::look(&client).await? {
+            (0, _) => return Err(VersionsError::Nobody),
+            (found, _) if !schema::missing(found).is_empty() => return Err(VersionsError::Schema { found }),
+            (_, _) => {}
+        }
         let transaction = client.transaction().await?;
         let held = transaction.query_opt(HOLD, &[]).await?.ok_or(VersionsError::Nobody)?;
         let before = version(held.try_get(0)?);

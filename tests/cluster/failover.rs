@@ -93,7 +93,7 @@ fn sql(server: &Server, statement: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_synchronous_standby_takes_over_and_nothing_acknowledged_is_lost() {
-    let mut cluster = Cluster::of(&NAMES, &[]).await;
+    let mut cluster = Cluster::on_a_server(&NAMES).await;
     let before = cluster.map();
     let server = std::sync::Arc::clone(cluster.server());
     let standby = Standby::of(&server);
@@ -110,7 +110,7 @@ async fn a_synchronous_standby_takes_over_and_nothing_acknowledged_is_lost() {
 /// Nobody is told that something was done which is not: whoever has lost acknowledged writes takes nothing more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_standby_that_lost_acknowledged_writes_is_noticed_and_nothing_is_built_on_it() {
-    let cluster = Cluster::of(&["a", "b"], &[]).await;
+    let cluster = Cluster::on_a_server(&["a", "b"]).await;
     let [a, b] = [0, 1].map(|at| cluster.seats[at].node());
     let mut tenants = Vec::new();
     for number in 0..8 {

@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -156,6 +156,14 @@ impl Cluster {
         cluster
     }
 
+    /// The same, on a server of their own that the test may stop.
+    pub(crate) async fn on_a_server(names: &[&'static str]) -> Self {
+        let server = Arc::new(tokio::task::spawn_blocking(Server::start).await.unwrap());
+        let mut cluster = Self::seated(names, &[], server).await;
+        cluster.start().await;
+        cluster
+    }
+
     /// The same, whose links to each other lead through proxies.
     pub(crate) async fn behind_proxies(names: &[&'static str]) -> Self {
         let mut cluster = Self::empty(names, &[]).await;
@@ -175,8 +183,13 @@ impl Cluster {
 
     /// Places for nodes of these names.
     pub(crate) async fn empty(names: &[&'static str], more: &[(&str, &str)]) -> Self {
+        static SHARED: LazyLock<Arc<Server>> = LazyLock::new(|| Arc::new(Server::start()));
+        let server = tokio::task::spawn_blocking(|| Arc::clone(&SHARED)).await.unwrap();
+        Self::seated(names, more, server).await
+    }
+
+    async fn seated(names: &[&'static str], more: &[(&str, &str)], server: Arc<Server>) -> Self {
         let turn = turn().await;
-        let server = Arc::new(tokio::task::spawn_blocking(Server::start).await.unwrap());
         let database = server.create();
         let seats = names.iter().map(|name| seat(name, &server, &database, more)).collect();
         Self { _turn: turn, server, database, seats }

@@ -35,7 +35,7 @@ fn shard_of(number: u16) -> ShardId {
 /// Tables of a cluster with a few shards.
 async fn tables(database: &Database) -> PostgresLeases {
     let tables = PostgresLeases::open(&database.store().await, LEASE).await.unwrap();
-    tables.found(4, &[USERS]).await.unwrap();
+    tables.found(4, &[USERS], 1).await.unwrap();
     tables
 }
 
@@ -68,7 +68,7 @@ async fn a_cluster_is_founded_once_and_its_shards_are_free() {
     let is_free = |row: &ShardRow| (row.state, row.owner, row.epoch) == (ShardState::Free, None, Epoch(0));
     assert!(first.shards.iter().all(is_free));
     // A service that a newer build brings along gets its shards, which everybody reads.
-    let meta = one.found(4, &[USERS, Name::new("auth")]).await.unwrap();
+    let meta = one.found(4, &[USERS, Name::new("auth")], 1).await.unwrap();
     assert_eq!(two.read(first.meta.map).await.unwrap().shards.len(), 4);
     assert_eq!((meta.generation, meta.map), (first.meta.generation, first.meta.map + 1));
 }

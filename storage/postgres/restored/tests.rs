@@ -17,7 +17,7 @@ const SHARD: ShardId = ShardId { service: SERVICE, number: 1 };
 async fn cluster(lease: Duration) -> (Store, PostgresLeases, Incarnation) {
     let store = Database::fresh().store().await;
     let leases = PostgresLeases::open(&store, lease).await.unwrap();
-    let meta = leases.found(4, &[SERVICE]).await.unwrap();
+    let meta = leases.found(4, &[SERVICE], 1).await.unwrap();
     let profile = Profile {
         address: "127.0.0.1:1".to_owned(),
         directory: 1,

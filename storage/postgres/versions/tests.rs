@@ -7,7 +7,7 @@ use crate::{
     Name,
     leases::{Leases, NodeId, Profile},
     postgres::{
-        PostgresLeases,
+        NotRestored, PostgresLeases,
         testing::{Database, settings},
     },
 };
@@ -31,7 +31,7 @@ async fn finalizing_waits_for_whoever_speaks_less_and_is_said_to_all() {
     let store = database.store().await;
     assert!(matches!(store.finalize(2).await, Err(VersionsError::Nobody)));
     let leases = PostgresLeases::open(&store, Duration::from_secs(60)).await.unwrap();
-    leases.found(4, &[Name::new("users")]).await.unwrap();
+    leases.found(4, &[Name::new("users")], 1).await.unwrap();
     assert!(matches!(store.finalize(2).await, Err(VersionsError::Nobody)));
     join(&leases, "a", 2).await;
     join(&leases, "b", 1).await;
@@ -63,6 +63,38 @@ async fn a_newer_schema_keeps_this_build_out_only_if_it_does_more_than_add() {
     let error = Store::open(&settings(&database.url)).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 1001, .. }), "{error:?}");
     assert_eq!(Versions::read(&settings(&database.url)).await.unwrap().strange, 1);
+}
+
+/// As a build before the last migration left it.
+#[tokio::test]
+async fn an_earlier_schema_is_finalized_by_nobody_and_no_look_brings_it_up_to_date() {
+    let database = Database::fresh();
+    let settings = settings(&database.url);
+    let store = database.store().await;
+    let leases = PostgresLeases::open(&store, Duration::from_secs(60)).await.unwrap();
+    leases.found(4, &[Name::new("users")], 1).await.unwrap();
+    join(&leases, "a", 2).await;
+    let Versions { schema, .. } = Versions::read(&settings).await.unwrap();
+    database.execute(&format!("delete from migration where number = {schema}")).await;
+
+    let unchanged = Store::open_unchanged(&settings).await.unwrap();
+
+    let error = unchanged.finalize(2).await.unwrap_err();
+    assert!(matches!(error, VersionsError::Schema { found } if found == schema - 1), "{error:?}");
+    assert!(matches!(unchanged.restored(true).await, Err(NotRestored::Running { .. })));
+    assert_eq!(Versions::read(&settings).await.unwrap().schema, schema - 1);
+}
+
+#[tokio::test]
+async fn a_new_cluster_writes_what_its_founder_reads_and_whoever_comes_later_changes_nothing_of_that() {
+    let database = Database::fresh();
+    let store = database.store().await;
+    let leases = PostgresLeases::open(&store, Duration::from_secs(60)).await.unwrap();
+
+    for (speaks, finalized) in [(3, 3), (4, 3), (2, 3)] {
+        let meta = leases.found(4, &[Name::new("users")], speaks).await.unwrap();
+        assert_eq!(meta.finalized, finalized);
+    }
 }
 
 #[tokio::test]
