@@ -56,6 +56,9 @@ impl Frame {
     }
 }
 
+/// The lane of what is between two others.
+const RELAYED: u64 = CONTROL + 1;
+
 /// Questions that wait for their answers.
 pub(crate) struct Carrier {
     link: Arc<dyn Link>,
@@ -148,7 +151,7 @@ impl Carrier {
     /// Passes a relayed frame on; never a second time.
     pub(crate) fn relay(&self, from: Incarnation, to: NodeId, frame: Vec<u8>) {
         let Some(relay) = (Frame::Relay { from, to, frame }).encode() else { return };
-        if let Err(error) = self.hand_over(to, CONTROL, relay) {
+        if let Err(error) = self.hand_over(to, RELAYED, relay) {
             tracing::debug!(node = %to, %error, "a frame cannot be relayed to {to}");
         }
     }

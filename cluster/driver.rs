@@ -281,12 +281,12 @@ impl Driver {
             Statement::Claim { by, shards } => {
                 Answer::Claimed { by, result: leases.claim(by, &shards).await.map_err(lost) }
             }
-            Statement::MarkReleasing { by, shard, epoch } => {
-                Answer::MarkedReleasing(leases.mark_releasing(by, shard, epoch).await.map_err(lost))
+            Statement::MarkReleasing { by, shards } => {
+                Answer::MarkedReleasing(leases.mark_releasing(by, &shards).await.map(drop).map_err(lost))
             }
-            Statement::Free { by, shard, epoch } => {
-                let result = leases.free(by, shard, epoch).await.map(|_freed| ()).map_err(lost);
-                Answer::Freed { by, shard, epoch, result }
+            Statement::Free { by, shards } => {
+                let result = leases.free(by, &shards).await.map(drop).map_err(lost);
+                Answer::Freed { by, shards, result }
             }
             Statement::Propose { view, map, moves } => {
                 Answer::Proposed(leases.propose(view, map, &moves).await.map_err(lost))

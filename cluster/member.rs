@@ -205,11 +205,10 @@ impl Member {
                 }
             }
             Answer::MarkedReleasing(_) => {}
-            Answer::Freed { by, shard, epoch, result } => {
+            Answer::Freed { by, shards, result } => {
                 self.note(now, result.is_err());
-                if self.membership.me() == Some(by) && self.ownership.freed(shard, epoch, result, out) {
-                    self.view.hear(shard, epoch, None);
-                    out.push(Output::Announce(Message::Freed { shard, epoch }));
+                if self.membership.me() == Some(by) {
+                    self.freed(shards, result, out);
                 }
             }
             Answer::Proposed(result) => {
@@ -220,6 +219,13 @@ impl Member {
                     out.push(Output::Announce(Message::Changed { map }));
                 }
             }
+        }
+    }
+
+    fn freed(&mut self, shards: Vec<(ShardId, Epoch)>, result: Result<(), Lost>, out: &mut Vec<Output>) {
+        for (shard, epoch) in self.ownership.freed(shards, result, out) {
+            self.view.hear(shard, epoch, None);
+            out.push(Output::Announce(Message::Freed { shard, epoch }));
         }
     }
 

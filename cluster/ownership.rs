@@ -68,6 +68,8 @@ pub(crate) struct Ownership {
     /// Shards that could not be opened here, and until when they are left to others.
     shunned: BTreeMap<ShardId, BootTime>,
     is_claiming: bool,
+    /// What comes meanwhile goes together with the next.
+    is_freeing: bool,
 }
 
 impl Ownership {
@@ -160,6 +162,8 @@ impl Ownership {
 
     /// Moves away from here: begun when the row says so, each step when its time has come.
     fn depart(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
+        let (mut stopped, mut done) = (Vec::new(), Vec::new());
+        let may_free = scene.may_ask && !self.is_freeing;
         for (shard, held) in &mut self.held {
             let Some(row) = scene.view.shard(*shard).filter(|row| row.epoch == held.epoch) else { continue };
             held.step = match held.step {
@@ -168,15 +172,23 @@ impl Ownership {
                 step @ (Step::Opening | Step::Leaving(_)) => step,
             };
             let Step::Leaving(departure) = &mut held.step else { continue };
-            let (by, shard, epoch) = (scene.me, *shard, held.epoch);
-            match departure.next(scene.now, scene.may_ask, scene.limits) {
+            let (shard, epoch) = (*shard, held.epoch);
+            match departure.next(scene.now, may_free, scene.limits) {
                 Some(Act::Stop) => {
                     out.push(Output::Stop { shard, epoch });
-                    out.push(Output::Run(Statement::MarkReleasing { by, shard, epoch }));
+                    stopped.push((shard, epoch));
                 }
-                Some(Act::Free) => out.push(Output::Run(Statement::Free { by, shard, epoch })),
+                Some(Act::Free) => done.push((shard, epoch)),
                 None => {}
             }
+        }
+        let by = scene.me;
+        if !stopped.is_empty() {
+            out.push(Output::Run(Statement::MarkReleasing { by, shards: stopped }));
+        }
+        if !done.is_empty() {
+            self.is_freeing = true;
+            out.push(Output::Run(Statement::Free { by, shards: done }));
         }
     }
 
@@ -290,27 +302,28 @@ impl Ownership {
         }
     }
 
-    /// Says whether the shard was let go.
+    /// Says which of the shards were let go.
     pub(crate) fn freed(
         &mut self,
-        shard: ShardId,
-        epoch: Epoch,
+        mut shards: Vec<(ShardId, Epoch)>,
         result: Result<(), Lost>,
         out: &mut Vec<Output>,
-    ) -> bool {
-        match result {
+    ) -> Vec<(ShardId, Epoch)> {
+        self.is_freeing = false;
+        shards.retain(|(shard, epoch)| match result {
             Ok(()) => {
-                let was_held = self.held.get(&shard).is_some_and(|held| held.epoch == epoch);
-                self.close(shard, epoch, out);
+                let was_held = self.held.get(shard).is_some_and(|held| held.epoch == *epoch);
+                self.close(*shard, *epoch, out);
                 was_held
             }
             Err(Lost) => {
-                if let Some(departure) = self.leaving(shard, epoch) {
+                if let Some(departure) = self.leaving(*shard, *epoch) {
                     departure.unanswered();
                 }
                 false
             }
-        }
+        });
+        shards
     }
 
     /// An append was refused: somebody newer owns the shard.

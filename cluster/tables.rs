@@ -75,23 +75,19 @@ pub enum Statement {
         /// Shards and the epochs they were seen at.
         shards: Vec<(ShardId, Epoch)>,
     },
-    /// `state = releasing` where `by` owns it under this epoch; raises the map.
+    /// `state = releasing` where `by` owns them under these epochs; raises the map.
     MarkReleasing {
         /// The owner.
         by: Incarnation,
-        /// The shard.
-        shard: ShardId,
-        /// The owner's epoch.
-        epoch: Epoch,
+        /// Shards and the owner's epochs.
+        shards: Vec<(ShardId, Epoch)>,
     },
-    /// `state = free`, no owner, where `by` owns it under this epoch; raises the map.
+    /// `state = free`, no owner, where `by` owns them under these epochs; raises the map.
     Free {
         /// The owner.
         by: Incarnation,
-        /// The shard.
-        shard: ShardId,
-        /// The owner's epoch.
-        epoch: Epoch,
+        /// Shards and the owner's epochs.
+        shards: Vec<(ShardId, Epoch)>,
     },
     /// If view and map are still these: sets the targets of shards that are owned under the epochs given.
     /// Raises the map and returns it.
@@ -116,8 +112,8 @@ impl Statement {
             Self::DeclareDown { .. } => "declare a node down",
             Self::Forget { .. } => "forget a node",
             Self::Claim { .. } => "take shards over",
-            Self::MarkReleasing { .. } => "mark a shard as releasing",
-            Self::Free { .. } => "free a shard",
+            Self::MarkReleasing { .. } => "mark shards as releasing",
+            Self::Free { .. } => "free shards",
             Self::Propose { .. } => "take in moves",
         }
     }
@@ -175,15 +171,13 @@ pub enum Answer {
         result: Result<Vec<ShardRow>, Lost>,
     },
     /// To [`Statement::MarkReleasing`].
-    MarkedReleasing(Result<bool, Lost>),
-    /// To [`Statement::Free`]: any answer means that the shard is no longer owned under this epoch.
+    MarkedReleasing(Result<(), Lost>),
+    /// To [`Statement::Free`]: any answer means that the shards are no longer owned under these epochs.
     Freed {
         /// The owner.
         by: Incarnation,
-        /// The shard.
-        shard: ShardId,
-        /// The owner's epoch.
-        epoch: Epoch,
+        /// Shards and the owner's epochs.
+        shards: Vec<(ShardId, Epoch)>,
         /// What came back.
         result: Result<(), Lost>,
     },

@@ -64,7 +64,7 @@ impl Member {
         let (lock, directory) = identity::of(&settings.storage.data)?;
         let services: BTreeSet<_> = prognet_actors::services().iter().map(|service| service.name()).collect();
         let all: Vec<_> = services.iter().copied().collect();
-        let limits = limits(settings);
+        let limits = limits(settings, shards);
         let leases = PostgresLeases::open(database, limits.lease).await?;
         let meta = leases.found(shards, &all, wire().max).await.context(
             "failed to found the cluster: the user of `storage.url` must be able to read and write the tables of its \
@@ -195,7 +195,7 @@ fn roles(settings: &Settings, services: &BTreeSet<Name>) -> anyhow::Result<BTree
     Ok(roles)
 }
 
-fn limits(settings: &Settings) -> Limits {
+fn limits(settings: &Settings, shards: u16) -> Limits {
     let cluster = &settings.cluster;
     let defaults = Limits::default();
     // Whoever is linked to nobody need not wait long for others: just until those are over that were killed.
@@ -203,7 +203,11 @@ fn limits(settings: &Settings) -> Limits {
     let join = if is_linked { defaults.join } else { defaults.lease * 2 };
     let moves_per_node = cluster.moves_max;
     let drains_per_node = defaults.drains_per_node.max(moves_per_node);
-    Limits { join, quiet: cluster.rebalance_after, moves_per_node, drains_per_node, ..defaults }
+    // As many shards of a service may move as may touch a node.
+    let of_service = moves_per_node.saturating_mul(100) / usize::from(shards.max(1));
+    let moving_percent = of_service.clamp(defaults.moving_percent, 100);
+    let quiet = cluster.rebalance_after;
+    Limits { join, quiet, moves_per_node, drains_per_node, moving_percent, ..defaults }
 }
 
 /// This build, as its package says.

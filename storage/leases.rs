@@ -302,17 +302,20 @@ pub trait Leases: Send + Sync + 'static {
         shards: &'a [(ShardId, Epoch)],
     ) -> BoxFuture<'a, Result<Vec<ShardRow>, Error>>;
 
-    /// `state = releasing` where `by` owns it under this epoch; raises the map. Says whether it changed.
-    fn mark_releasing(
-        &self,
+    /// `state = releasing` where `by` owns them under these epochs; raises the map. Says how many changed.
+    fn mark_releasing<'a>(
+        &'a self,
         by: Incarnation,
-        shard: ShardId,
-        epoch: Epoch,
-    ) -> BoxFuture<'_, Result<bool, Error>>;
+        shards: &'a [(ShardId, Epoch)],
+    ) -> BoxFuture<'a, Result<u64, Error>>;
 
-    /// `state = free`, no owner, where `by` owns it under this epoch; raises the map. Says whether it changed: if not,
-    /// it is no longer owned under this epoch.
-    fn free(&self, by: Incarnation, shard: ShardId, epoch: Epoch) -> BoxFuture<'_, Result<bool, Error>>;
+    /// `state = free`, no owner, where `by` owns them under these epochs; raises the map. Says how many changed: the
+    /// others are no longer owned under these epochs.
+    fn free<'a>(
+        &'a self,
+        by: Incarnation,
+        shards: &'a [(ShardId, Epoch)],
+    ) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// If view and map are still these: sets the targets of shards that are owned under the epochs given, and raises
     /// the map. Answers its new number, or none if view or map had moved on.

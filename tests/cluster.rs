@@ -6,6 +6,7 @@ mod failover;
 mod hot;
 mod inbox;
 mod links;
+mod long;
 mod moves;
 mod numbers;
 mod people;

@@ -93,9 +93,7 @@ impl Node {
 
     /// The same, behind a door of the caller's choice.
     pub(crate) fn at(data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
-        let mut node = Self::run(data, listen, settings);
-        node.tokens = Some(aside(admin(&node.client, &node.url, data)));
-        node
+        Self::run(data, listen, settings).signed_in()
     }
 
     /// The same, on a disk where no file grows beyond so many bytes.
@@ -112,9 +110,13 @@ impl Node {
     fn after(done: &str, data: &Path) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{done}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_prognet")]);
-        let mut node = Self::run_as(command, data, "127.0.0.1:0", &[]);
-        node.tokens = Some(aside(admin(&node.client, &node.url, data)));
-        node
+        Self::run_as(command, data, "127.0.0.1:0", &[]).signed_in()
+    }
+
+    /// With the admin signed in, who is made if there is none.
+    pub(crate) fn signed_in(mut self) -> Self {
+        self.tokens = Some(aside(admin(&self.client, &self.url, &self.data)));
+        self
     }
 
     /// One without an admin.
@@ -126,7 +128,8 @@ impl Node {
         Self::run_as(Command::new(env!("CARGO_BIN_EXE_prognet")), data, listen, settings)
     }
 
-    fn run_as(mut command: Command, data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
+    /// One that a command starts, whether or not there is an admin.
+    pub(crate) fn run_as(mut command: Command, data: &Path, listen: &str, settings: &[(&str, &str)]) -> Self {
         let mut process = command
             .args(["serve", "--listen", listen, "--management", "127.0.0.1:0", "--data"])
             .arg(data)

@@ -1,6 +1,6 @@
 //! Who does not belong to a cluster: refused with the setting to change, seen by nobody, and no harm to the others.
 
-mod links;
+pub(crate) mod links;
 
 use std::{
     collections::BTreeMap,

@@ -227,10 +227,10 @@ impl Link for RactorLink {
         if !link.credit.spend(frame.len()) {
             return Err(LinkError::Busy);
         }
-        link.post(
-            gateway_of(lane),
-            &Envelope { word: Word::Frame, from: me, taken: link.taken, stamp: 0, frame },
-        )
+        let (way, taken) = (link.way(lane)?, link.taken);
+        // Others need not wait for the bytes to be written.
+        drop(state);
+        way.post(&Envelope { word: Word::Frame, from: me, taken, stamp: 0, frame })
     }
 
     fn handle_by(&self, handler: Weak<dyn FrameHandler>) {
@@ -307,10 +307,25 @@ impl Linked {
         }
     }
 
-    /// Hands an envelope to the mirror of a gateway.
-    fn post(&self, lane: usize, envelope: &Envelope) -> Result<(), LinkError> {
-        let mirror = self.mirrors.get(lane).ok_or(LinkError::Down)?;
-        mirror.cast(Letter::Envelope(envelope.to_bytes())).map_err(|_gone| {
+    /// The way of a lane: the first gateway is for words about the link itself and the cluster.
+    fn way(&self, lane: u64) -> Result<Way, LinkError> {
+        let others = LANES as u64 - 1;
+        let gateway = if lane == CONTROL { 0 } else { usize::try_from(1 + lane % others).unwrap_or(0) };
+        let mirror = self.mirrors.get(gateway).ok_or(LinkError::Down)?;
+        Ok(Way { mirror: mirror.clone(), cut: self.cut.clone() })
+    }
+}
+
+/// To a gateway of a peer.
+struct Way {
+    mirror: ActorRef<Letter>,
+    cut: Cut,
+}
+
+impl Way {
+    /// Hands an envelope to the gateway's mirror.
+    fn post(&self, envelope: &Envelope) -> Result<(), LinkError> {
+        self.mirror.cast(Letter::Envelope(envelope.to_bytes())).map_err(|_gone| {
             self.cut.cut();
             LinkError::Down
         })
@@ -442,12 +457,6 @@ impl Inner {
     }
 }
 
-/// The gateway of a lane: the first one is for words about the link itself and the cluster.
-fn gateway_of(lane: u64) -> usize {
-    let others = LANES as u64 - 1;
-    if lane == CONTROL { 0 } else { usize::try_from(1 + lane % others).unwrap_or(0) }
-}
-
 fn ping(link: &mut Linked, me: Incarnation) {
     link.pinged_at = boot_time();
     say(link, me, Word::Ping, link.pinged_at.as_millis());
@@ -456,7 +465,7 @@ fn ping(link: &mut Linked, me: Incarnation) {
 /// Says a word about the link itself, which needs no credit. That it does not leave shows as silence.
 fn say(link: &Linked, me: Incarnation, word: Word, stamp: u64) {
     let envelope = Envelope { word, from: me, taken: link.taken, stamp, frame: Bytes::new() };
-    if link.post(gateway_of(CONTROL), &envelope).is_err() {
+    if link.way(CONTROL).and_then(|way| way.post(&envelope)).is_err() {
         tracing::trace!(?word, "a word does not leave");
     }
 }

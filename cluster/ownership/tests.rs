@@ -147,11 +147,11 @@ fn a_shard_that_cannot_be_opened_is_freed_and_left_to_others() {
 
     ownership.open_failed(SHARD, Epoch(4), BootTime::from_millis(10), &limits);
     ownership.settle(scene(0, 10, &mine, &limits), &mut out);
-    let free_it = Statement::Free { by: incarnation(0), shard: SHARD, epoch: Epoch(4) };
+    let free_it = Statement::Free { by: incarnation(0), shards: vec![(SHARD, Epoch(4))] };
     assert_eq!(out, [Output::Run(free_it)]);
 
     out.clear();
-    assert!(ownership.freed(SHARD, Epoch(4), Ok(()), &mut out));
+    assert_eq!(ownership.freed(vec![(SHARD, Epoch(4))], Ok(()), &mut out), [(SHARD, Epoch(4))]);
     let freed = up(free(4));
     ownership.settle(scene(0, 4_000, &freed, &limits), &mut out);
     assert_eq!(out, [Output::Close { shard: SHARD }]);

@@ -104,13 +104,18 @@ impl Store {
             }
             Statement::Forget { of } => Answer::Forgotten(Ok(self.forget(of))),
             Statement::Claim { by, shards } => Answer::Claimed { by, result: Ok(self.claim(by, shards)) },
-            Statement::MarkReleasing { by, shard, epoch } => {
-                let changed = self.change_owned(by, shard, epoch, |row| row.state = ShardState::Releasing);
-                Answer::MarkedReleasing(Ok(changed))
+            Statement::MarkReleasing { by, shards } => {
+                for (shard, epoch) in shards {
+                    self.change_owned(by, shard, epoch, |row| row.state = ShardState::Releasing);
+                }
+                Answer::MarkedReleasing(Ok(()))
             }
-            Statement::Free { by, shard, epoch } => {
-                self.change_owned(by, shard, epoch, |row| (row.owner, row.state) = (None, ShardState::Free));
-                Answer::Freed { by, shard, epoch, result: Ok(()) }
+            Statement::Free { by, shards } => {
+                for (shard, epoch) in &shards {
+                    let free = |row: &mut ShardRow| (row.owner, row.state) = (None, ShardState::Free);
+                    self.change_owned(by, *shard, *epoch, free);
+                }
+                Answer::Freed { by, shards, result: Ok(()) }
             }
             Statement::Propose { view, map, moves } => Answer::Proposed(Ok(self.propose(view, map, &moves))),
         }
@@ -332,7 +337,7 @@ pub(super) fn lost(statement: &Statement, asked_at: BootTime) -> Answer {
         Statement::Forget { .. } => Answer::Forgotten(Err(Lost)),
         Statement::Claim { by, .. } => Answer::Claimed { by, result: Err(Lost) },
         Statement::MarkReleasing { .. } => Answer::MarkedReleasing(Err(Lost)),
-        Statement::Free { by, shard, epoch } => Answer::Freed { by, shard, epoch, result: Err(Lost) },
+        Statement::Free { by, ref shards } => Answer::Freed { by, shards: shards.clone(), result: Err(Lost) },
         Statement::Propose { .. } => Answer::Proposed(Err(Lost)),
     }
 }

@@ -15,11 +15,11 @@ use std::{fmt, time::Duration};
 
 use aws_lc_rs::rand;
 use futures_util::future::BoxFuture;
-use tokio_postgres::{Client, IsolationLevel, types::ToSql};
+use tokio_postgres::{IsolationLevel, types::ToSql};
 use uuid::Uuid;
 
 use self::{
-    line::Line,
+    line::{Desk, Line},
     rows::{Keys, meta, node, shard, word_of},
 };
 use super::{
@@ -136,9 +136,12 @@ const CLAIM: &str = "with me as (
     where shard.service = passed.service and shard.number = passed.number
     returning shard.*";
 const CHANGE_OWNED: &str = "with held as (
-        select service, number from shard
-        where service = $1 and number = $2 and epoch = $3 and owner = $4 and owner_incarnation = $5
-        for update
+        select shard.service, shard.number
+        from unnest($3::text[], $4::int4[], $5::int8[]) as given (service, number, epoch)
+        join shard on shard.service = given.service and shard.number = given.number and shard.epoch = given.epoch
+        where shard.owner = $1 and shard.owner_incarnation = $2
+        order by shard.service, shard.number
+        for update of shard
     ),
     raised as (
         update cluster_meta set map = map + 1 where (select count(*) from held) > 0 returning map
@@ -195,20 +198,21 @@ impl PostgresLeases {
     }
 
     /// Runs a statement that changes one row or none; says whether it did.
-    async fn changes(&self, sql: &str, given: &[&(dyn ToSql + Sync)]) -> Result<bool, Error> {
-        self.rest.run(async |client| client.execute(sql, given).await).await.map(|rows| rows > 0)
+    async fn changes(&self, sql: &'static str, given: &[&(dyn ToSql + Sync)]) -> Result<bool, Error> {
+        self.rest.run(async |desk| desk.execute(sql, given).await).await.map(|rows| rows > 0)
     }
 
     async fn change_owned(
         &self,
         by: Incarnation,
-        shard: ShardId,
-        epoch: Epoch,
+        shards: &[(ShardId, Epoch)],
         state: &str,
-    ) -> Result<bool, Error> {
-        let (service, number, epoch) = (shard.service.as_str(), i32::from(shard.number), large(epoch.0));
+    ) -> Result<u64, Error> {
         let (owner, incarnation) = (by.node.0.as_str(), large(by.number));
-        self.changes(CHANGE_OWNED, &[&service, &number, &epoch, &owner, &incarnation, &state]).await
+        let keys = Keys::of(shards.iter().copied());
+        let given: [&(dyn ToSql + Sync); 6] =
+            [&owner, &incarnation, &keys.services, &keys.numbers, &keys.epochs, &state];
+        self.rest.run(async |desk| desk.execute(CHANGE_OWNED, &given).await).await
     }
 
     async fn found_now(&self, shards: u16, services: &[Name], speaks: u16) -> Result<Meta, Error> {
@@ -218,8 +222,8 @@ impl PostgresLeases {
         let services: Vec<_> = services.iter().map(Name::as_str).collect();
         let make = "insert into cluster_meta (generation, shards, finalized) values ($1, $2, $3)
             on conflict (is_only) do nothing";
-        let row = self.rest.run(async |client| {
-            let transaction = client.transaction().await?;
+        let row = self.rest.run(async |desk| {
+            let transaction = desk.client.transaction().await?;
             transaction.execute(make, &[&generation, &i32::from(shards), &i32::from(speaks)]).await?;
             let kept = transaction.query_one("select shards from cluster_meta for update", &[]).await?;
             // Another count is refused by whoever reads it.
@@ -237,14 +241,19 @@ impl PostgresLeases {
 
     async fn read_now(&self, after: u64) -> Result<Snapshot, Error> {
         let after = large(after);
-        let rows = self.rest.run(async |client: &mut Client| {
-            let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+        let rows = self.rest.run(async |desk: &mut Desk| {
+            let [of_meta, of_nodes, of_shards] =
+                [desk.prepared(META).await?, desk.prepared(NODES).await?, desk.prepared(SHARDS).await?];
+            let begin = desk.client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
             let transaction = begin.read_only(true).start().await?;
-            let meta = transaction.query_one(META, &[]).await?;
-            let nodes = transaction.query(NODES, &[]).await?;
-            let shards = transaction.query(SHARDS, &[&after]).await?;
+            let changed: [&(dyn ToSql + Sync); 1] = [&after];
+            let read = tokio::try_join!(
+                transaction.query_one(&of_meta, &[]),
+                transaction.query(&of_nodes, &[]),
+                transaction.query(&of_shards, &changed),
+            )?;
             transaction.commit().await?;
-            Ok((meta, nodes, shards))
+            Ok(read)
         });
         let (row, nodes, shards) = rows.await?;
         let (meta, now) = meta(&row)?;
@@ -281,7 +290,7 @@ impl PostgresLeases {
             &wire[0],
             &wire[1],
         ];
-        let row = self.rest.run(async |client| client.query_opt(JOIN, &given).await).await?;
+        let row = self.rest.run(async |desk| desk.query_opt(JOIN, &given).await).await?;
         row.map(|row| Ok(Incarnation { node, number: unsigned(row.try_get(0).map_err(Error::from)?) }))
             .transpose()
     }
@@ -289,7 +298,7 @@ impl PostgresLeases {
     async fn renew_now(&self, by: Incarnation) -> Result<Option<Renewal>, Error> {
         let (name, incarnation) = (by.node.0.as_str(), large(by.number));
         let given: [&(dyn ToSql + Sync); 3] = [&name, &incarnation, &self.lease_ms];
-        let row = self.heartbeat.run(async |client| client.query_opt(RENEW, &given).await).await?;
+        let row = self.heartbeat.run(async |desk| desk.query_opt(RENEW, &given).await).await?;
         let Some(row) = row else { return Ok(None) };
         let (nodes, numbers): (Vec<String>, Vec<i64>) = (
             row.try_get("late_nodes").map_err(Error::from)?,
@@ -353,8 +362,10 @@ impl Leases for PostgresLeases {
     fn forget(&self, of: Incarnation) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(async move {
             let (name, incarnation) = (of.node.0.as_str(), large(of.number));
-            let row = self.rest.run(async |client| client.query_one(FORGET, &[&name, &incarnation]).await);
-            Ok(row.await?.try_get::<_, i64>(0).map_err(Error::from)? > 0)
+            let given: [&(dyn ToSql + Sync); 2] = [&name, &incarnation];
+            let row = self.rest.run(async |desk| desk.query_opt(FORGET, &given).await).await?;
+            let forgotten = row.map(|row| row.try_get::<_, i64>(0)).transpose().map_err(Error::from)?;
+            Ok(forgotten.is_some_and(|count| count > 0))
         })
     }
 
@@ -368,22 +379,25 @@ impl Leases for PostgresLeases {
             let keys = Keys::of(shards.iter().copied());
             let given: [&(dyn ToSql + Sync); 5] =
                 [&name, &incarnation, &keys.services, &keys.numbers, &keys.epochs];
-            let rows = self.rest.run(async |client| client.query(CLAIM, &given).await).await?;
+            let rows = self.rest.run(async |desk| desk.query(CLAIM, &given).await).await?;
             rows.iter().map(shard).collect()
         })
     }
 
-    fn mark_releasing(
-        &self,
+    fn mark_releasing<'a>(
+        &'a self,
         by: Incarnation,
-        shard: ShardId,
-        epoch: Epoch,
-    ) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(self.change_owned(by, shard, epoch, "releasing"))
+        shards: &'a [(ShardId, Epoch)],
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(self.change_owned(by, shards, "releasing"))
     }
 
-    fn free(&self, by: Incarnation, shard: ShardId, epoch: Epoch) -> BoxFuture<'_, Result<bool, Error>> {
-        Box::pin(self.change_owned(by, shard, epoch, "free"))
+    fn free<'a>(
+        &'a self,
+        by: Incarnation,
+        shards: &'a [(ShardId, Epoch)],
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(self.change_owned(by, shards, "free"))
     }
 
     fn propose<'a>(
@@ -399,7 +413,7 @@ impl Leases for PostgresLeases {
             let (view, map) = (large(view), large(map));
             let given: [&(dyn ToSql + Sync); 6] =
                 [&view, &map, &keys.services, &keys.numbers, &keys.epochs, &targets];
-            let row = self.rest.run(async |client| client.query_opt(PROPOSE, &given).await).await?;
+            let row = self.rest.run(async |desk| desk.query_opt(PROPOSE, &given).await).await?;
             row.map(|row| Ok(unsigned(row.try_get(0).map_err(Error::from)?))).transpose()
         })
     }

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
-    path::Path,
+    process::{Command, Output},
     sync::{Arc, LazyLock},
     time::Duration,
 };
@@ -58,7 +58,9 @@ pub(crate) struct Seat {
     pub(crate) data: TempDir,
     settings: Vec<(String, String)>,
     /// Where clients find it, however often it is started.
-    listen: String,
+    pub(crate) listen: String,
+    /// The network namespace it runs in, if that is not the test's.
+    pub(crate) namespace: Option<String>,
     /// What others dial.
     pub(crate) door: Proxy,
     /// What it reaches the database through.
@@ -89,10 +91,22 @@ impl Seat {
     }
 
     /// Runs a command with the settings of this place.
-    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Output {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_prognet"));
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = self.program();
         command.args(arguments).env("PROGNET_STORAGE_DATA", self.data.path());
         command.envs(self.settings.iter().map(|(name, value)| (name, value))).output().unwrap()
+    }
+
+    fn program(&self) -> Command {
+        let prognet = env!("CARGO_BIN_EXE_prognet");
+        match &self.namespace {
+            None => Command::new(prognet),
+            Some(namespace) => {
+                let mut ip = Command::new("ip");
+                ip.args(["netns", "exec", namespace, prognet]);
+                ip
+            }
+        }
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -112,21 +126,22 @@ impl Seat {
 
     /// Starts a node, and returns once it answers, and the admin is signed in.
     pub(crate) async fn start(&mut self) {
-        self.start_by(Node::at).await;
+        self.start_by(Node::signed_in).await;
     }
 
     /// The same, whether or not there is an admin.
     pub(crate) async fn start_as_it_is(&mut self) {
-        self.start_by(Node::run).await;
+        self.start_by(|node| node).await;
     }
 
-    async fn start_by(&mut self, start: fn(&Path, &str, &[(&str, &str)]) -> Node) {
+    async fn start_by(&mut self, then: fn(Node) -> Node) {
         let (data, listen, settings) =
             (self.data.path().to_owned(), self.listen.clone(), self.settings.clone());
+        let program = self.program();
         let started = tokio::task::spawn_blocking(move || {
             let settings: Vec<_> =
                 settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            start(&data, &listen, &settings)
+            then(Node::run_as(program, &data, &listen, &settings))
         });
         self.node = Some(started.await.unwrap());
     }
@@ -285,6 +300,7 @@ fn seat(name: &'static str, server: &Server, database: &str, more: &[(&str, &str
         data: tempfile::tempdir().unwrap(),
         settings: settings.collect(),
         listen: free_address(),
+        namespace: None,
         door,
         store,
         node: None,

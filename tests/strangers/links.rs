@@ -12,13 +12,13 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 type Papers = [(&'static str, String); 3];
 
 /// An authority of a cluster's own. All of them have the same name, as those have that are made by the manual.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     files: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut parameters = CertificateParams::default();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.distinguished_name.push(DnType::CommonName, "prognet-cluster");
@@ -49,7 +49,7 @@ impl Authority {
     }
 
     /// A node of this name proves it from the next start on.
-    fn vouches_at(&self, seat: &mut Seat, name: &str) {
+    pub(crate) fn vouches_at(&self, seat: &mut Seat, name: &str) {
         for (name, value) in self.vouches(name) {
             seat.set(name, &value);
         }

@@ -183,9 +183,10 @@ async fn of_many_who_claim_a_shard_at_once_one_has_it() {
         assert_eq!(shards.len(), 4);
         for row in claimed {
             let (tables, owner) = claimers.iter().find(|(_, me)| row.owner == Some(*me)).unwrap();
-            assert!(tables.mark_releasing(*owner, row.shard, row.epoch).await.unwrap());
-            assert!(tables.free(*owner, row.shard, row.epoch).await.unwrap());
-            assert!(!tables.free(*owner, row.shard, row.epoch).await.unwrap(), "it is free already");
+            let (one, nothing) = ([(row.shard, row.epoch)], (row.shard, Epoch(999)));
+            assert_eq!(tables.mark_releasing(*owner, &[nothing, one[0]]).await.unwrap(), 1);
+            assert_eq!(tables.free(*owner, &one).await.unwrap(), 1);
+            assert_eq!(tables.free(*owner, &one).await.unwrap(), 0, "it is free already");
         }
     }
 }
@@ -240,7 +241,7 @@ async fn the_numbers_of_changes_are_in_the_order_of_their_commits() {
         for round in 0..20 {
             let claimed = tables.claim(me, &[(shard_of(number), Epoch(round))]).await.unwrap();
             for row in claimed {
-                tables.free(me, row.shard, row.epoch).await.unwrap();
+                tables.free(me, &[(row.shard, row.epoch)]).await.unwrap();
             }
         }
     };
@@ -274,7 +275,7 @@ async fn the_numbers_of_changes_are_in_the_order_of_their_commits() {
                 return;
             }
             for row in tables.claim(me, &behind).await.unwrap() {
-                tables.free(me, row.shard, row.epoch).await.unwrap();
+                tables.free(me, &[(row.shard, row.epoch)]).await.unwrap();
             }
         }
     };

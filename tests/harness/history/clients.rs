@@ -99,6 +99,11 @@ impl Clients {
         until_in(PATIENCE, || self.tries.done() >= before + more).await;
     }
 
+    /// Dice of nobody who works, to draw what is done to them with.
+    pub(crate) const fn dice(&self) -> Dice {
+        Dice(self.seed)
+    }
+
     /// Those that there are by now; each of the first has several clients.
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         self.tenants.lock().unwrap().clone()
