@@ -7,6 +7,9 @@ use serde_json::json;
 use super::{Cluster, NAMES, under_load};
 use crate::harness::{cluster::Seat, until};
 
+/// At a time, so that a node may die when it has given some of its shards away.
+const FEW: [(&str, &str); 1] = [("PROGNET_CLUSTER_MOVES_MAX", "64")];
+
 /// How many shards a node owns.
 fn owned(query: &impl Fn(&str) -> String, name: &str) -> usize {
     query(&format!("select count(*) from shard where owner = '{name}'")).parse().unwrap()
@@ -23,7 +26,7 @@ async fn half_drained(seats: &[Seat], owned: impl Fn(&str) -> usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_while_it_gives_its_shards_away_loses_none() {
-    let mut cluster = Cluster::of(&NAMES, &[]).await;
+    let mut cluster = Cluster::of(&NAMES, &FEW).await;
     let query = cluster.asker();
     let owned = |name: &str| owned(&query, name);
     under_load(&mut cluster, "giver", async |seats, clients, is_open| {
@@ -41,7 +44,7 @@ async fn a_node_killed_while_it_gives_its_shards_away_loses_none() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_killed_while_it_takes_shards_loses_none() {
-    let mut cluster = Cluster::of(&NAMES, &[]).await;
+    let mut cluster = Cluster::of(&NAMES, &FEW).await;
     let query = cluster.asker();
     let owned = |name: &str| owned(&query, name);
     under_load(&mut cluster, "taker", async |seats, clients, is_open| {
