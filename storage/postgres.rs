@@ -32,7 +32,7 @@ use std::{fmt, io, time::Duration};
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
 
-use self::connect::{Connector, for_reading};
+use self::connect::{Connector, Session, for_reading};
 pub use self::{
     connect::{OpenError, Settings},
     journal::PostgresJournal,
@@ -69,9 +69,7 @@ impl Store {
     /// When the server is not reached, refuses the user, has settings that would lose what is acknowledged, or has a
     /// schema of a newer build.
     pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let connector = Connector::new(settings)?;
-        let mut session = connector.connect().await.map_err(|error| connector.refused(error))?;
-        connector.check_server(&session.client).await?;
+        let (connector, mut session) = reach(settings).await?;
         schema::bring_up_to_date(&mut session.client).await.map_err(|error| connector.not_migrated(error))?;
         Self::through(connector, settings)
     }
@@ -81,9 +79,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub async fn open_unchanged(settings: &Settings) -> Result<Self, OpenError> {
-        let connector = Connector::new(settings)?;
-        let session = connector.connect().await.map_err(|error| connector.refused(error))?;
-        connector.check_server(&session.client).await?;
+        let (connector, session) = reach(settings).await?;
         schema::is_known(&session.client).await.map_err(|error| connector.not_migrated(error))?;
         Self::through(connector, settings)
     }
@@ -97,6 +93,14 @@ impl Store {
     pub(crate) async fn client(&self) -> Result<Client, StoreError> {
         Ok(self.pool.get().await?)
     }
+}
+
+/// A first session, with a server that can be worked with.
+async fn reach(settings: &Settings) -> Result<(Connector, Session), OpenError> {
+    let connector = Connector::new(settings)?;
+    let session = connector.connect().await.map_err(|error| connector.refused(error))?;
+    connector.check_server(&session.client).await?;
+    Ok((connector, session))
 }
 
 /// Sessions that may be broken off when they take too long: what they do can be done again.

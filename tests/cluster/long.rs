@@ -6,7 +6,11 @@
 //! ```
 //! `PROGNET_SEED` repeats a run.
 
-use std::{process::Command, sync::atomic::Ordering, time::Duration};
+use std::{
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
@@ -113,12 +117,7 @@ async fn cluster(authority: &Authority) -> Cluster {
 }
 
 #[expect(clippy::print_stderr, reason = "whoever reads why a round failed reads what was done in it")]
-async fn happens(
-    fault: Fault,
-    dice: &mut Dice,
-    seats: &mut [Seat],
-    is_open: &[std::sync::atomic::AtomicBool],
-) {
+async fn happens(fault: Fault, dice: &mut Dice, seats: &mut [Seat], is_open: &[AtomicBool]) {
     let first = dice.below(NAMES.len());
     let second = (first + 1 + dice.below(NAMES.len() - 1)) % NAMES.len();
     eprintln!("{fault:?} {} {}", NAMES[first], NAMES[second]);

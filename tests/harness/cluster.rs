@@ -4,7 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     process::{Command, Output},
-    sync::{Arc, LazyLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -198,8 +198,7 @@ impl Cluster {
 
     /// Places for nodes of these names.
     pub(crate) async fn empty(names: &[&'static str], more: &[(&str, &str)]) -> Self {
-        static SHARED: LazyLock<Arc<Server>> = LazyLock::new(|| Arc::new(Server::start()));
-        let server = tokio::task::spawn_blocking(|| Arc::clone(&SHARED)).await.unwrap();
+        let server = tokio::task::spawn_blocking(|| Arc::clone(Server::shared())).await.unwrap();
         Self::seated(names, more, server).await
     }
 

@@ -58,15 +58,21 @@ const OF_SHARD: &str = page_of_shard!("off > $3 and service = $4 and number = $5
 const OF_HOME: &str =
     page_of_shard!("off > $3 and service = $4 and home_kind = $5 and home_id = $6 order by off");
 
+/// Whether a row is of an entity, given by these parameters.
 macro_rules! entity {
-    () => {
-        "service = $4 and home_kind = $5 and home_id = $6 and entity_kind = $7 and entity_id = $8"
-    };
-}
-
-macro_rules! recalled {
-    () => {
-        "service = $1 and home_kind = $2 and home_id = $3 and entity_kind = $4 and entity_id = $5"
+    ($service:literal, $home_kind:literal, $home:literal, $kind:literal, $id:literal) => {
+        concat!(
+            "service = $",
+            $service,
+            " and home_kind = $",
+            $home_kind,
+            " and home_id = $",
+            $home,
+            " and entity_kind = $",
+            $kind,
+            " and entity_id = $",
+            $id
+        )
     };
 }
 
@@ -74,11 +80,11 @@ macro_rules! recalled {
 /// snapshot's), so that one is looked up; only if there is none at that offset, the last one before it is searched for,
 /// from the end.
 const OF_ENTITY: &str = page_of_shard!(concat!(
-    entity!(),
+    entity!(4, 5, 6, 7, 8),
     " and seq > coalesce(case when $3::int8 = 0 then 0 end, (select seq from record where off = $3 and ",
-    entity!(),
+    entity!(4, 5, 6, 7, 8),
     "), (select seq from record where off < $3 and ",
-    entity!(),
+    entity!(4, 5, 6, 7, 8),
     " order by seq desc limit 1), 0) order by seq"
 ));
 
@@ -86,14 +92,14 @@ const OF_ENTITY: &str = page_of_shard!(concat!(
 /// statement, so that nobody saves another one in between.
 const OF_ENTITY_WITH_SNAPSHOT: &str = concat!(
     "with kept as (select seq, off, state from snapshot where ",
-    recalled!(),
+    entity!(1, 2, 3, 4, 5),
     ") select off, 0::int8 as epoch, seq, 0::int8 as at_ms, null::int8 as cause_off, 0::int4 as number, 0::int4 as \
      version, null::int4 as cause_number, 0::int2 as kind, $2 as home_kind, $3 as home_id, $5 as entity_id, \
      null::uuid as by_id, null::uuid as trace, $1 as service, $4 as entity_kind, '' as name, null::text as \
      cause_service, state as body from kept union all (select ",
     columns!(),
     " from record where ",
-    recalled!(),
+    entity!(1, 2, 3, 4, 5),
     " and seq > coalesce((select seq from kept), 0) order by seq limit $6) order by seq"
 );
 

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        OnceLock,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -40,9 +40,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// The one that tests share, started by the first.
-    pub(crate) fn shared() -> &'static Self {
-        static SHARED: OnceLock<Server> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
+    pub(crate) fn shared() -> &'static Arc<Self> {
+        static SHARED: LazyLock<Arc<Server>> = LazyLock::new(|| Arc::new(Server::start()));
+        &SHARED
     }
 
     /// One of its own, for a test that stops it.
