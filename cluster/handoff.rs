@@ -3,7 +3,8 @@
 //! ```text
 //! row            old owner (Departure)            new owner (Arrival)            routers (cluster.rs)
 //! target = B     waits ◀────────Prepared───────── prepares: loads what is hot    send to A
-//! releasing      stops, finishes what has begun                                  A hands back, they hold
+//!                stops, finishes what has begun                                  A hands back, they hold
+//! releasing      (written only if that takes long)
 //! free           forgets the shard ────Freed────▶ claims: epoch + 1              hold
 //! owned by B                                      reads the tail, opens ──Opened──▶ send to B
 //! ```
@@ -31,8 +32,8 @@ pub(crate) struct Departure {
 enum Step {
     /// Serves on, while the new owner prepares.
     Waiting { until: BootTime },
-    /// Takes nothing new, finishes what has begun.
-    Flushing { until: BootTime },
+    /// Takes nothing new, finishes what has begun; the row is to say so from `told_at` on.
+    Flushing { told_at: Option<BootTime>, until: BootTime },
     /// Is done, and has to say so in the row.
     Freeing { is_asking: bool },
 }
@@ -42,6 +43,8 @@ enum Step {
 pub(crate) enum Act {
     /// Take no new commands and finish what has begun.
     Stop,
+    /// Write that the shard is being let go.
+    Mark,
     /// Write that the shard is free.
     Free,
 }
@@ -102,13 +105,18 @@ impl Departure {
     pub(crate) fn next(&mut self, now: BootTime, may_ask: bool, limits: &Limits) -> Option<Act> {
         match self.step {
             Step::Waiting { until } if now >= until => {
-                self.step = Step::Flushing { until: now.after(limits.flush) };
+                self.step =
+                    Step::Flushing { told_at: Some(now.after(limits.mark)), until: now.after(limits.flush) };
                 Some(Act::Stop)
             }
             // What has begun and not ended lands before the claim or is fenced by it; its callers find out which.
-            Step::Flushing { until } if now >= until => {
+            Step::Flushing { until, .. } if now >= until => {
                 self.step = Step::Freeing { is_asking: false };
                 self.next(now, may_ask, limits)
+            }
+            Step::Flushing { told_at: Some(at), until } if now >= at => {
+                self.step = Step::Flushing { told_at: None, until };
+                Some(Act::Mark)
             }
             Step::Freeing { is_asking: false } if may_ask => {
                 self.step = Step::Freeing { is_asking: true };
@@ -174,11 +182,11 @@ mod tests {
 
         departure.prepared(at(100));
         assert_eq!(departure.next(at(100), true, &limits), Some(Act::Stop));
-        assert_eq!(departure.next(at(200), true, &limits), None);
+        assert_eq!(departure.next(at(199), true, &limits), None);
 
         departure.flushed();
-        assert_eq!(departure.next(at(200), true, &limits), Some(Act::Free));
-        assert_eq!(departure.next(at(200), true, &limits), None);
+        assert_eq!(departure.next(at(199), true, &limits), Some(Act::Free));
+        assert_eq!(departure.next(at(199), true, &limits), None);
     }
 
     #[test]
@@ -186,6 +194,8 @@ mod tests {
         let (mut departure, limits) = begun();
 
         assert_eq!(departure.next(at(5_000), true, &limits), Some(Act::Stop));
+        assert_eq!(departure.next(at(5_099), true, &limits), None);
+        assert_eq!(departure.next(at(5_100), true, &limits), Some(Act::Mark));
         assert_eq!(departure.next(at(6_999), true, &limits), None);
         assert_eq!(departure.next(at(7_000), true, &limits), Some(Act::Free));
     }

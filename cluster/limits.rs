@@ -16,6 +16,8 @@ pub struct Limits {
     pub join: Duration,
     /// How long the old owner of a moving shard waits for the new one to pre-load it.
     pub prepare: Duration,
+    /// What the old owner takes longer to finish is written down as being let go.
+    pub mark: Duration,
     /// How long the old owner finishes what it has begun before it lets go anyway.
     pub flush: Duration,
     /// How long a free shard is left to the node it was meant for.
@@ -48,6 +50,7 @@ impl Default for Limits {
             trust: Duration::from_millis(4_500),
             join: Duration::from_secs(30),
             prepare: Duration::from_secs(5),
+            mark: Duration::from_millis(100),
             flush: Duration::from_secs(2),
             reserve: Duration::from_secs(2),
             stagger: Duration::from_millis(100),

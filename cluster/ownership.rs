@@ -162,7 +162,7 @@ impl Ownership {
 
     /// Moves away from here: begun when the row says so, each step when its time has come.
     fn depart(&mut self, scene: Scene<'_>, out: &mut Vec<Output>) {
-        let (mut stopped, mut done) = (Vec::new(), Vec::new());
+        let (mut slow, mut done) = (Vec::new(), Vec::new());
         let may_free = scene.may_ask && !self.is_freeing;
         for (shard, held) in &mut self.held {
             let Some(row) = scene.view.shard(*shard).filter(|row| row.epoch == held.epoch) else { continue };
@@ -174,17 +174,15 @@ impl Ownership {
             let Step::Leaving(departure) = &mut held.step else { continue };
             let (shard, epoch) = (*shard, held.epoch);
             match departure.next(scene.now, may_free, scene.limits) {
-                Some(Act::Stop) => {
-                    out.push(Output::Stop { shard, epoch });
-                    stopped.push((shard, epoch));
-                }
+                Some(Act::Stop) => out.push(Output::Stop { shard, epoch }),
+                Some(Act::Mark) => slow.push((shard, epoch)),
                 Some(Act::Free) => done.push((shard, epoch)),
                 None => {}
             }
         }
         let by = scene.me;
-        if !stopped.is_empty() {
-            out.push(Output::Run(Statement::MarkReleasing { by, shards: stopped }));
+        if !slow.is_empty() {
+            out.push(Output::Run(Statement::MarkReleasing { by, shards: slow }));
         }
         if !done.is_empty() {
             self.is_freeing = true;

@@ -95,7 +95,7 @@ settings! {
         /// PEM certificates under which the database's server must prove its host name. None means that nobody asks
         /// who answers.
         url_ca_file: Option<PathBuf> = "";
-        /// Connections to the database at most, for reads and rows; the journal has two more, and the lease two.
+        /// Connections to the database at most, for reads and rows; the journal has two more, and the lease three.
         connections_max: usize = "16";
     }
     /// Many nodes, which share the database of `storage.url`. A node with a data directory of its own uses none of this.

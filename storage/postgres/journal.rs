@@ -30,6 +30,7 @@ mod follower;
 pub(crate) mod read;
 mod seqs;
 pub(crate) mod session;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -73,6 +74,8 @@ struct Shared {
     following: RwLock<Following>,
     /// There is more to follow.
     behind: Notify,
+    /// This process has written past a size at which tables are looked at.
+    grown: Notify,
     health: RwLock<Health>,
     durable: watch::Sender<Lsn>,
     is_closing: AtomicBool,
@@ -85,6 +88,7 @@ impl Shared {
             keyring: OnceLock::new(),
             following: RwLock::new(Following::after(lsn)),
             behind: Notify::new(),
+            grown: Notify::new(),
             health: RwLock::new(Health::Writable),
             durable: watch::Sender::new(lsn),
             is_closing: AtomicBool::new(false),
@@ -136,7 +140,7 @@ impl PostgresJournal {
     pub async fn open(store: &Store) -> Result<Self, OpenError> {
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let (told, opened) = oneshot::channel();
-        let (connector, followed) = (store.connector.clone(), store.connector.clone());
+        let (connector, others) = (store.connector.clone(), store.connector.clone());
         let write = move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
@@ -148,8 +152,9 @@ impl PostgresJournal {
                         drop(told.send(Ok(Arc::clone(&shared))));
                         tokio::select! {
                             () = writer.run() => {}
-                            // It ends with the writer.
-                            never = follower::follow(followed, shared) => match never {},
+                            // They end with the writer.
+                            never = follower::follow(others.clone(), Arc::clone(&shared)) => match never {},
+                            never = statistics::keep(others, shared) => match never {},
                         }
                     }
                     Err(error) => drop(told.send(Err(error))),

@@ -173,7 +173,9 @@ const PROPOSE: &str = "with held as (
 /// See the module.
 pub struct PostgresLeases {
     heartbeat: Line,
-    rest: Line,
+    /// Nobody waits to change a row until the tables are read.
+    reads: Line,
+    changes: Line,
     lease_ms: i64,
 }
 
@@ -190,16 +192,17 @@ impl PostgresLeases {
     /// When the store is not reached.
     pub async fn open(store: &Store, lease: Duration) -> Result<Self, OpenError> {
         let lease_ms = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
-        let (heartbeat, rest) = tokio::try_join!(
+        let (heartbeat, reads, changes) = tokio::try_join!(
             Line::open(store.connector.clone(), HEARTBEAT_TIMEOUT),
             Line::open(store.connector.clone(), TIMEOUT),
+            Line::open(store.connector.clone(), TIMEOUT),
         )?;
-        Ok(Self { heartbeat, rest, lease_ms })
+        Ok(Self { heartbeat, reads, changes, lease_ms })
     }
 
     /// Runs a statement that changes one row or none; says whether it did.
     async fn changes(&self, sql: &'static str, given: &[&(dyn ToSql + Sync)]) -> Result<bool, Error> {
-        self.rest.run(async |desk| desk.execute(sql, given).await).await.map(|rows| rows > 0)
+        self.changes.run(async |desk| desk.execute(sql, given).await).await.map(|rows| rows > 0)
     }
 
     async fn change_owned(
@@ -212,7 +215,7 @@ impl PostgresLeases {
         let keys = Keys::of(shards.iter().copied());
         let given: [&(dyn ToSql + Sync); 6] =
             [&owner, &incarnation, &keys.services, &keys.numbers, &keys.epochs, &state];
-        self.rest.run(async |desk| desk.execute(CHANGE_OWNED, &given).await).await
+        self.changes.run(async |desk| desk.execute(CHANGE_OWNED, &given).await).await
     }
 
     async fn found_now(&self, shards: u16, services: &[Name], speaks: u16) -> Result<Meta, Error> {
@@ -222,7 +225,7 @@ impl PostgresLeases {
         let services: Vec<_> = services.iter().map(Name::as_str).collect();
         let make = "insert into cluster_meta (generation, shards, finalized) values ($1, $2, $3)
             on conflict (is_only) do nothing";
-        let row = self.rest.run(async |desk| {
+        let row = self.changes.run(async |desk| {
             let transaction = desk.client.transaction().await?;
             transaction.execute(make, &[&generation, &i32::from(shards), &i32::from(speaks)]).await?;
             let kept = transaction.query_one("select shards from cluster_meta for update", &[]).await?;
@@ -241,7 +244,7 @@ impl PostgresLeases {
 
     async fn read_now(&self, after: u64) -> Result<Snapshot, Error> {
         let after = large(after);
-        let rows = self.rest.run(async |desk: &mut Desk| {
+        let rows = self.reads.run(async |desk: &mut Desk| {
             let [of_meta, of_nodes, of_shards] =
                 [desk.prepared(META).await?, desk.prepared(NODES).await?, desk.prepared(SHARDS).await?];
             let begin = desk.client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
@@ -290,7 +293,7 @@ impl PostgresLeases {
             &wire[0],
             &wire[1],
         ];
-        let row = self.rest.run(async |desk| desk.query_opt(JOIN, &given).await).await?;
+        let row = self.changes.run(async |desk| desk.query_opt(JOIN, &given).await).await?;
         row.map(|row| Ok(Incarnation { node, number: unsigned(row.try_get(0).map_err(Error::from)?) }))
             .transpose()
     }
@@ -363,7 +366,7 @@ impl Leases for PostgresLeases {
         Box::pin(async move {
             let (name, incarnation) = (of.node.0.as_str(), large(of.number));
             let given: [&(dyn ToSql + Sync); 2] = [&name, &incarnation];
-            let forgotten = self.rest.run(async |desk| desk.query_opt(FORGET, &given).await).await?;
+            let forgotten = self.changes.run(async |desk| desk.query_opt(FORGET, &given).await).await?;
             Ok(forgotten.is_some())
         })
     }
@@ -378,7 +381,7 @@ impl Leases for PostgresLeases {
             let keys = Keys::of(shards.iter().copied());
             let given: [&(dyn ToSql + Sync); 5] =
                 [&name, &incarnation, &keys.services, &keys.numbers, &keys.epochs];
-            let rows = self.rest.run(async |desk| desk.query(CLAIM, &given).await).await?;
+            let rows = self.changes.run(async |desk| desk.query(CLAIM, &given).await).await?;
             rows.iter().map(shard).collect()
         })
     }
@@ -412,7 +415,7 @@ impl Leases for PostgresLeases {
             let (view, map) = (large(view), large(map));
             let given: [&(dyn ToSql + Sync); 6] =
                 [&view, &map, &keys.services, &keys.numbers, &keys.epochs, &targets];
-            let row = self.rest.run(async |desk| desk.query_opt(PROPOSE, &given).await).await?;
+            let row = self.changes.run(async |desk| desk.query_opt(PROPOSE, &given).await).await?;
             row.map(|row| Ok(unsigned(row.try_get(0).map_err(Error::from)?))).transpose()
         })
     }

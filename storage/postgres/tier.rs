@@ -115,14 +115,15 @@ impl PostgresTier {
         let mut client = self.store.client().await.map_err(failed("commit rows"))?;
         let transaction = client.transaction().await.map_err(failed("commit rows"))?;
         let (_, _, moved, positions) = try_join4(
-            execute(&transaction, DELETE_ROWS, &[&projection, &deleted]),
+            execute(&transaction, DELETE_ROWS, deleted.len(), &[&projection, &deleted]),
             execute(
                 &transaction,
                 PUT_ROWS,
+                puts.keys.len(),
                 &[&projection, &puts.keys, &puts.home_kinds, &puts.home_ids, &puts.values],
             ),
-            execute(&transaction, MOVE_OFFSETS, &[&projection, &services, &numbers, &offsets]),
-            execute(&transaction, MOVE_POSITION, &[&projection, &lsn, &from]),
+            execute(&transaction, MOVE_OFFSETS, offsets.len(), &[&projection, &services, &numbers, &offsets]),
+            execute(&transaction, MOVE_POSITION, 1, &[&projection, &lsn, &from]),
         )
         .await
         .map_err(failed("commit rows"))?;
@@ -133,11 +134,16 @@ impl PostgresTier {
     }
 }
 
+/// Changes as many rows as are named, if any are.
 async fn execute(
     transaction: &Transaction<'_>,
     sql: &str,
+    rows: usize,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<u64, tokio_postgres::Error> {
+    if rows == 0 {
+        return Ok(0);
+    }
     let statement = transaction.prepare_cached(sql).await?;
     transaction.execute(&statement, parameters).await
 }

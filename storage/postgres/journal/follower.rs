@@ -15,7 +15,7 @@ use std::{
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Statement;
 
-use super::{Shared, read, session::END};
+use super::{Shared, read, session::END, statistics};
 use crate::{
     Lsn,
     journal::{Limit, ReadError, Stored},
@@ -124,6 +124,9 @@ impl Shared {
 
     /// Takes in what this process has written; says whether nothing of others lies before it. Nobody is woken yet.
     pub(super) fn wrote(&self, stored: Vec<Arc<Stored>>) -> bool {
+        if statistics::are_due(&stored) {
+            self.grown.notify_one();
+        }
         let mut following = self.following.write().unwrap_or_else(PoisonError::into_inner);
         following.take_in_own(stored);
         let is_followed = following.gap().is_none();

@@ -3,7 +3,8 @@
 -- The limit on `log`, which has one row, is for planners: without it PostgreSQL takes a table that it has not yet
 -- analyzed for thousands of rows, and compiles the statement for half a second.
 --
--- Parameters: of each shard $1 its place, $2 service, $3 number, $4 the tail it was left at; $5 the batch.
+-- Parameters: of each shard $1 its place, $2 service, $3 number, $4 the tail it was left at; $5 the batch, or
+-- null when only the shards are asked for.
 select given.place, shard.epoch, shard.tail, log.lsn,
     (
         select stream.first_lsn

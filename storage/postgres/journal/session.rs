@@ -3,7 +3,7 @@
 use tokio_postgres::{
     Error, Statement,
     error::{Severity, SqlState},
-    types::ToSql,
+    types::{ToSql, Type},
 };
 use uuid::Uuid;
 
@@ -19,6 +19,7 @@ use super::{
 use crate::{AddressMap, Epoch, Lsn, Offset, Seq, ShardId, journal::Claim};
 
 const APPEND: &str = include_str!("append.sql");
+/// Planned each time it is asked: that is seldom, and it goes over many shards at once.
 const LOOK: &str = include_str!("look.sql");
 /// Where the stream ends.
 pub(super) const END: &str = "select lsn from log";
@@ -40,7 +41,6 @@ const LAST_SEQS: &str = "select given.place, last.seq
 pub(super) struct Session {
     inner: connect::Session,
     append: Statement,
-    look: Statement,
     last_seqs: Statement,
 }
 
@@ -68,9 +68,8 @@ impl Session {
     pub(super) async fn open(connector: &Connector) -> Result<Self, Error> {
         let inner = connector.connect().await?;
         let client = &inner.client;
-        let (append, look, last_seqs) =
-            tokio::try_join!(client.prepare(APPEND), client.prepare(LOOK), client.prepare(LAST_SEQS))?;
-        Ok(Self { inner, append, look, last_seqs })
+        let (append, last_seqs) = tokio::try_join!(client.prepare(APPEND), client.prepare(LAST_SEQS))?;
+        Ok(Self { inner, append, last_seqs })
     }
 
     /// Ends when the connection has.
@@ -114,13 +113,22 @@ impl Session {
         Ok(written)
     }
 
-    /// Looks where shards are, and whether a batch is in them.
-    pub(super) async fn look(&self, shards: &[(usize, ShardId, Claim)], batch: Uuid) -> Result<Seen, Error> {
+    /// Looks where shards are, and whether a batch is in them if one is given.
+    pub(super) async fn look(
+        &self,
+        shards: &[(usize, ShardId, Claim)],
+        batch: Option<Uuid>,
+    ) -> Result<Seen, Error> {
         let shards = Shards::of(shards);
-        let given: [&(dyn ToSql + Sync); 5] =
-            [&shards.places, &shards.services, &shards.numbers, &shards.tails, &batch];
+        let given: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&shards.places, Type::INT4_ARRAY),
+            (&shards.services, Type::TEXT_ARRAY),
+            (&shards.numbers, Type::INT4_ARRAY),
+            (&shards.tails, Type::INT8_ARRAY),
+            (&batch, Type::UUID),
+        ];
         let mut seen = Seen { stream: None, shards: AddressMap::default() };
-        for row in self.inner.client.query(&self.look, &given).await? {
+        for row in self.inner.client.query_typed(LOOK, &given).await? {
             seen.stream = Some(Lsn(unsigned(row.try_get("lsn")?)));
             let (epoch, tail): (Option<i64>, Option<i64>) = (row.try_get("epoch")?, row.try_get("tail")?);
             let claim = epoch.zip(tail).map(|(epoch, tail)| claim(epoch, tail));

@@ -394,3 +394,23 @@ async fn the_whole_node_is_walked_page_by_page_in_one_order() {
         assert!(walked.iter().zip(1..).all(|(stored, lsn)| stored.lsn == Lsn(lsn)));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_that_have_grown_are_looked_at_without_the_server_s_own_round() {
+    let database = Database::fresh();
+    let journal = on(&database).await;
+    database.execute("alter table record set (autovacuum_enabled = false)").await;
+    let epoch = journal.claim(SHARD).await.unwrap().epoch;
+    let client = database.store().await.client().await.unwrap();
+    let known = "select reltuples::int8 from pg_class where relname = 'record'";
+    let known = async || client.query_one(known, &[]).await.unwrap().get::<_, i64>(0);
+
+    append(&journal, epoch, (1..=999).map(|seq| record(1, seq, 20)).collect()).await.unwrap();
+    let before = known().await;
+    append(&journal, epoch, vec![record(1, 1_000, 20)]).await.unwrap();
+
+    assert!(before <= 0, "nobody has looked yet");
+    while known().await < 1_000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

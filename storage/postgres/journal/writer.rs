@@ -4,7 +4,7 @@ mod grants;
 mod reach;
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -194,18 +194,22 @@ impl Writer {
         is_doubtful: bool,
     ) -> Result<(), tokio_postgres::Error> {
         // An entity's first record needs no look: there cannot be two of them.
-        let is_unknown = |(key, seq): &(_, Seq)| is_doubtful || (seq.0 > 1 && self.seqs.of(key).is_none());
-        let written = groups
-            .iter()
-            .flat_map(|queued| queued.keys().zip(queued.group.records.iter().map(|record| record.seq)));
-        let unknown: BTreeSet<_> = written.filter(is_unknown).map(|(key, _)| key).collect();
-        let unknown: Vec<_> = unknown.into_iter().collect();
+        let mut unknown = BTreeMap::new();
+        for Queued { group, .. } in groups {
+            for record in &group.records {
+                let key = (group.shard.service, record.entity);
+                if is_doubtful || (record.seq.0 > 1 && self.seqs.of(&key, group.epoch).is_none()) {
+                    unknown.insert(key, group.epoch);
+                }
+            }
+        }
         let Some(session) = self.session.as_ref().filter(|_| !unknown.is_empty()) else {
             return Ok(());
         };
-        let seqs = in_time(&self.shared, session.last_seqs(&unknown)).await?;
-        for (key, seq) in unknown.into_iter().zip(seqs) {
-            self.seqs.set(key, seq);
+        let keys: Vec<_> = unknown.keys().copied().collect();
+        let seqs = in_time(&self.shared, session.last_seqs(&keys)).await?;
+        for ((key, epoch), seq) in unknown.into_iter().zip(seqs) {
+            self.seqs.set(key, epoch, seq);
         }
         Ok(())
     }
@@ -219,7 +223,7 @@ impl Writer {
                 continue;
             }
             for (key, record) in queued.keys().zip(&queued.group.records) {
-                self.seqs.set(key, record.seq);
+                self.seqs.set(key, queued.group.epoch, record.seq);
             }
             accepted.push(queued);
         }
@@ -255,7 +259,7 @@ impl Writer {
         for (at, record) in group.records.iter().enumerate() {
             // Nearly always the neighbour.
             let before = group.records.iter().take(at).rev().find(|before| before.entity == record.entity);
-            let known = || self.seqs.of(&(group.shard.service, record.entity)).unwrap_or_default();
+            let known = || self.seqs.of(&(group.shard.service, record.entity), current).unwrap_or_default();
             let last = before.map_or_else(known, |before| before.seq);
             if record.seq != last.next() {
                 let expected = Seq(record.seq.0.saturating_sub(1));
@@ -327,7 +331,7 @@ impl Writer {
             let end = self.known_end();
             let seen = match session {
                 Ok(session) => {
-                    let seen = session.look(&batch.open(), batch.id).await;
+                    let seen = session.look(&batch.open(), Some(batch.id)).await;
                     self.session = seen.is_ok().then_some(session);
                     seen.map_err(Failure::from)
                 }

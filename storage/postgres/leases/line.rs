@@ -92,7 +92,8 @@ struct End {
 impl Line {
     pub(super) async fn open(connector: Connector, timeout: Duration) -> Result<Self, OpenError> {
         // Only tried here: a session is driven where it was opened, and that is to be where it is used.
-        drop(connect(&connector, timeout).await.map_err(|error| connector.refused(error))?);
+        let tried = Box::pin(connect(&connector, timeout)).await;
+        drop(tried.map_err(|error| connector.refused(error))?);
         let end = End { desk: None, pauses: Pauses::new(0), try_at: None };
         Ok(Self { connector, timeout, end: Mutex::new(end) })
     }

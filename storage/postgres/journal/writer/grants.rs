@@ -1,7 +1,6 @@
 //! Shards that this process may append to: others say which, the writer looks where they end.
 
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::{Held, Writer, alarmed, in_time, rolled_back};
 use crate::{
@@ -35,7 +34,7 @@ impl Writer {
         let Some(session) = &self.session else {
             return Err(AppendError::Unreachable { reason: "there is no connection".to_owned() });
         };
-        let seen = match in_time(&self.shared, session.look(&asked, Uuid::nil())).await {
+        let seen = match in_time(&self.shared, session.look(&asked, None)).await {
             Ok(seen) => seen,
             Err(error) => return Err(self.failed(&error)),
         };
@@ -57,10 +56,6 @@ impl Writer {
         let stopped = held.and_then(|held| held.stopped.clone());
         let stopped = stopped.or_else(|| rolled_back(shard, known, Some(claim)).map(alarmed));
         let is_granted = stopped.is_none();
-        if known.tail != claim.tail {
-            // Somebody else has written to its entities.
-            self.seqs.clear();
-        }
         // What the store has forgotten is still known when it is asked for the next time.
         let at = if is_granted { claim } else { known };
         self.shards.insert(shard, Held { at, is_granted, stopped });

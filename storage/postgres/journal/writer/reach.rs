@@ -4,7 +4,6 @@ use std::{ops::ControlFlow, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
-use uuid::Uuid;
 
 use super::{Job, Session, Trouble, Writer, alarmed, in_time, rolled_back, stream_is_lost};
 use crate::{
@@ -100,7 +99,7 @@ impl Writer {
         let held: Vec<_> =
             self.shards.iter().enumerate().map(|(at, (shard, held))| (at, *shard, held.at)).collect();
         let end = self.known_end();
-        let seen = in_time(&self.shared, session.look(&held, Uuid::nil())).await?;
+        let seen = in_time(&self.shared, session.look(&held, None)).await?;
         for (at, shard, known) in held {
             if let Some(error) = rolled_back(shard, known, seen.claim(at))
                 && let Some(held) = self.shards.get_mut(&shard)
