@@ -62,6 +62,7 @@ macro_rules! tier_promises {
         crate::conformance::promises! { $engine:
             rows_and_position_are_there_after_a_restart
             rows_are_scanned_by_prefix_in_key_order
+            rows_are_found_together_by_their_keys
             a_cleared_projection_has_no_rows_and_no_position
             a_row_of_an_erased_home_is_gone
             equal_rows_have_equal_digests_whatever_keys_seal_them

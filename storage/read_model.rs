@@ -60,8 +60,18 @@ pub trait ReadModel: Send + Sync + 'static {
     /// How far the projection has come.
     fn position(&self, projection: Name) -> BoxFuture<'_, Result<Position, TierError>>;
 
+    /// Those of the rows with these keys that are there, in any order; a row whose home was erased is gone.
+    fn get_all(&self, projection: Name, keys: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Vec<Row>, TierError>>;
+
     /// One row; a row whose home was erased is gone.
-    fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>>;
+    fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
+        Box::pin(async move { Ok(self.get_all(projection, vec![key]).await?.pop()) })
+    }
+
+    /// Whether one row costs about as much to look up as a hundred do: the engine is not in this process.
+    fn is_far(&self) -> bool {
+        false
+    }
 
     /// Rows whose key starts with `prefix` and is greater than `after`, in key order, at most `limit`.
     fn scan(

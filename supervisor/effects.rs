@@ -298,7 +298,8 @@ impl ProjectionHost for Effects {
         Box::pin(async move {
             lock(&self.fresh).clear();
             for stored in page {
-                self.note(stored, runtime, rows).await?;
+                let taken = self.note(stored, runtime, rows).await;
+                rows.noted(taken)?;
             }
             Ok(())
         })

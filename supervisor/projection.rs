@@ -1,6 +1,9 @@
 //! The contract of projections: events in, rows out; exactly once, since rows and position move together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use prognet_storage::{
     Home, Name, Offset, ReadModel, ShardId, codec,
@@ -101,11 +104,29 @@ impl From<Unreadable> for TierError {
 }
 
 /// A projection's rows: what is stored, under the changes of this page.
+///
+/// If the engine is far away, rows are looked up together: what is not known yet is noted, and the events are taken in
+/// again once it is (speculation, as in Haxl). Few projections ask for a row by what another row says, so that this is
+/// over soon; those that do it many times in a row ask for each by itself in the end.
 pub struct Rows<'a> {
     pub(crate) model: &'a dyn ReadModel,
     pub(crate) projection: Name,
     pub(crate) changes: BTreeMap<Vec<u8>, Option<(Home, Vec<u8>)>>,
+    /// What was looked up together; none is there of what is `None`.
+    known: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What was asked for and is not known.
+    missing: Mutex<BTreeSet<Vec<u8>>>,
+    /// How often rows may still be looked up together.
+    look_ups: usize,
 }
+
+/// Looked up together at most so often for a page.
+const LOOK_UPS: usize = 4;
+
+/// The row was noted, and is looked up together with others.
+#[derive(Debug, thiserror::Error)]
+#[error("not looked up yet")]
+struct NotYet;
 
 impl std::fmt::Debug for Rows<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -115,19 +136,51 @@ impl std::fmt::Debug for Rows<'_> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(model: &'a dyn ReadModel, projection: Name) -> Self {
-        Self { model, projection, changes: BTreeMap::new() }
+        let look_ups = if model.is_far() { LOOK_UPS } else { 0 };
+        let (known, missing) = (BTreeMap::new(), Mutex::default());
+        Self { model, projection, changes: BTreeMap::new(), known, missing, look_ups }
     }
 
     /// The row as it is after the events so far.
     ///
     /// # Errors
-    /// When the tier does not answer, or the row has another shape: the projection is rebuilt then.
+    /// When the tier does not answer, or the row has another shape: the projection is rebuilt then. Also when it is
+    /// looked up later; it is to be passed on, like any other.
     pub async fn get<T: Serialize + DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, TierError> {
-        let value = match self.changes.get(key) {
-            Some(change) => change.as_ref().map(|(_, value)| value.clone()),
-            None => self.model.get(self.projection, key.to_vec()).await?.map(|row| row.value),
+        let value = match (self.changes.get(key), self.known.get(key)) {
+            (Some(change), _) => change.as_ref().map(|(_, value)| value.clone()),
+            (None, Some(known)) => known.clone(),
+            (None, None) if self.look_ups > 0 => {
+                self.missing().insert(key.to_vec());
+                return Err(TierError { operation: "look up a row", source: Box::new(NotYet) });
+            }
+            (None, None) => self.model.get(self.projection, key.to_vec()).await?.map(|row| row.value),
         };
         value.map(|value| codec::decode_compact(&value)).transpose().map_err(foreign)
+    }
+
+    fn missing(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What came of an event. None that fails once rows are missing keeps the others from saying what they ask for:
+    /// all are taken in again.
+    pub(crate) fn noted(&self, taken: Result<(), TierError>) -> Result<(), TierError> {
+        if self.missing().is_empty() { taken } else { Ok(()) }
+    }
+
+    /// Looks up what is missing; says whether anything was, so that the page is to be taken in again.
+    pub(crate) async fn look_up(&mut self) -> Result<bool, TierError> {
+        let missing = std::mem::take(&mut *self.missing());
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        self.look_ups -= 1;
+        let found = self.model.get_all(self.projection, missing.iter().cloned().collect()).await?;
+        self.known.extend(missing.into_iter().map(|key| (key, None)));
+        self.known.extend(found.into_iter().map(|row| (row.key, Some(row.value))));
+        self.changes.clear();
+        Ok(true)
     }
 
     /// Writes the row; `home` says whose data it is.

@@ -4,6 +4,7 @@ mod crashes;
 mod entities;
 mod limits;
 mod readers;
+mod rows;
 mod shelves;
 mod topics;
 mod traces;

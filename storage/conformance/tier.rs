@@ -48,6 +48,22 @@ pub(crate) async fn rows_are_scanned_by_prefix_in_key_order<E: TierEngine>() {
     assert_eq!(tier.scan(Name::new("other"), Vec::new(), None, 9).await.unwrap(), []);
 }
 
+pub(crate) async fn rows_are_found_together_by_their_keys<E: TierEngine>() {
+    let (engine, (keyring, _place)) = (E::fresh().await, keyring());
+    let tier = engine.tier(keyring.clone()).await;
+    tier.commit(ROWS, ["a", "b", "c"].map(|key| put(key, 1)).to_vec(), Lsn(0), position(1)).await.unwrap();
+    let keys = || ["c", "nobody", "a"].map(Into::into).to_vec();
+
+    let mut found = tier.get_all(ROWS, keys()).await.unwrap();
+
+    found.sort_by(|one, other| one.key.cmp(&other.key));
+    assert_eq!(found, ["a", "c"].map(|key| row(key, 1)));
+    assert_eq!(tier.get_all(Name::new("other"), keys()).await.unwrap(), []);
+    assert_eq!(tier.get_all(ROWS, Vec::new()).await.unwrap(), []);
+    keyring.erase(&home(1)).await.unwrap();
+    assert_eq!(tier.get_all(ROWS, keys()).await.unwrap(), []);
+}
+
 pub(crate) async fn a_cleared_projection_has_no_rows_and_no_position<E: TierEngine>() {
     let (engine, (keyring, _place)) = (E::fresh().await, keyring());
     let tier = engine.tier(keyring).await;

@@ -418,8 +418,10 @@ impl ReadModel for SledTier {
         Box::pin(ready(self.guarded(|tier| tier.position_now(projection))))
     }
 
-    fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
-        Box::pin(ready(self.guarded(|tier| tier.get_now(projection, key))))
+    fn get_all(&self, projection: Name, keys: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Vec<Row>, TierError>> {
+        Box::pin(ready(self.guarded(|tier| {
+            keys.into_iter().filter_map(|key| tier.get_now(projection, key).transpose()).collect()
+        })))
     }
 
     fn scan(

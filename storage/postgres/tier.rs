@@ -53,8 +53,8 @@ const MOVE_POSITION: &str = "
 const POSITION: &str = "
     select lsn, service, number, off
     from model_position left join model_offset using (projection) where projection = $1";
-const GET_ROW: &str =
-    "select key, home_kind, home_id, value from model_row where projection = $1 and key = $2";
+const GET_ROWS: &str =
+    "select key, home_kind, home_id, value from model_row where projection = $1 and key = any($2::bytea[])";
 const CLEAR: [&str; 3] = [
     "delete from model_row where projection = $1",
     "delete from model_offset where projection = $1",
@@ -225,9 +225,9 @@ impl PostgresTier {
         Ok(opened)
     }
 
-    async fn get_now(&self, projection: Name, key: &[u8]) -> Result<Option<Row>, TierError> {
-        let rows = self.query(GET_ROW, &[&projection.as_str(), &key]).await.map_err(failed("read a row"))?;
-        Ok(self.opened(projection, rows).await?.pop())
+    async fn get_now(&self, projection: Name, keys: Vec<Vec<u8>>) -> Result<Vec<Row>, TierError> {
+        let rows = self.query(GET_ROWS, &[&projection.as_str(), &keys]).await.map_err(failed("read rows"))?;
+        self.opened(projection, rows).await
     }
 
     async fn position_now(&self, projection: Name) -> Result<Position, TierError> {
@@ -328,8 +328,12 @@ impl ReadModel for PostgresTier {
         Box::pin(self.position_now(projection))
     }
 
-    fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
-        Box::pin(async move { self.get_now(projection, &key).await })
+    fn get_all(&self, projection: Name, keys: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Vec<Row>, TierError>> {
+        Box::pin(self.get_now(projection, keys))
+    }
+
+    fn is_far(&self) -> bool {
+        true
     }
 
     fn scan(

@@ -24,7 +24,8 @@ pub(crate) trait ProjectionHost: fmt::Debug + Send + Sync {
     fn name(&self) -> Name;
     /// Of its rows.
     fn version(&self) -> u32;
-    /// Takes a page in; `rows` and the position are committed together afterwards.
+    /// Takes a page in, giving [`Rows::noted`] what came of each record; again as long as rows are missing. `rows` and
+    /// the position are committed together afterwards.
     fn take_in<'a>(
         &'a self,
         page: &'a [Arc<Stored>],
@@ -84,13 +85,23 @@ impl<P: Projection> ProjectionHost for Projector<P> {
         Box::pin(async move {
             for (count, stored) in page.iter().enumerate() {
                 breathe(count).await;
-                P::witness(stored, rows).await?;
-                if let Some(event) = recorded(runtime, stored)? {
-                    P::project(&event, rows).await?;
-                }
+                let taken = take_in_one::<P>(stored, runtime, rows).await;
+                rows.noted(taken)?;
             }
             Ok(())
         })
+    }
+}
+
+async fn take_in_one<P: Projection>(
+    stored: &Stored,
+    runtime: &Runtime,
+    rows: &mut Rows<'_>,
+) -> Result<(), TierError> {
+    P::witness(stored, rows).await?;
+    match recorded(runtime, stored)? {
+        Some(event) => P::project(&event, rows).await,
+        None => Ok(()),
     }
 }
 
@@ -232,7 +243,12 @@ async fn walk(
             .filter(|stored| position.offsets.get(&stored.shard).is_none_or(|offset| stored.offset > *offset))
             .collect();
         let mut rows = Rows::new(&*runtime.read_model, host.name());
-        host.take_in(&fresh, runtime, &mut rows).await?;
+        loop {
+            host.take_in(&fresh, runtime, &mut rows).await?;
+            if !rows.look_up().await? {
+                break;
+            }
+        }
         let offsets: BTreeMap<_, _> = fresh.iter().map(|stored| (stored.shard, stored.offset)).collect();
         unnoted.offsets.extend(offsets.clone());
         let changes = rows.into_changes();

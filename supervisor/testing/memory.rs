@@ -84,6 +84,8 @@ pub(super) struct Tier {
     pub(super) snapshots: HashMap<(Name, EntityRef), Snapshot>,
     /// Commits that fail from now on.
     pub(super) failing: usize,
+    /// How often rows were looked up.
+    pub(super) look_ups: usize,
     /// Projections whose rows do not open.
     pub(super) damaged: HashSet<Name>,
 }
@@ -198,6 +200,12 @@ impl Memory {
     #[must_use]
     pub fn snapshots(&self) -> usize {
         self.lock().tier.snapshots.len()
+    }
+
+    /// How often rows were looked up since the tier is there.
+    #[must_use]
+    pub fn look_ups(&self) -> usize {
+        self.lock().tier.look_ups
     }
 
     /// Durable records.

@@ -101,13 +101,22 @@ impl ReadModel for MemoryTier {
         self.on("read a position", |tier| Ok(tier.positions.get(&projection).cloned().unwrap_or_default()))
     }
 
-    fn get(&self, projection: Name, key: Vec<u8>) -> BoxFuture<'_, Result<Option<Row>, TierError>> {
+    fn get_all(&self, projection: Name, keys: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Vec<Row>, TierError>> {
         let memory = self.memory.clone();
-        self.on("read a row", move |tier| {
+        self.on("read rows", move |tier| {
             tier.open(projection)?;
-            let kept = tier.rows.get(&(projection, key.clone())).filter(|(home, _)| !memory.is_erased(home));
-            Ok(kept.map(|(_, value)| Row { key, value: value.clone() }))
+            tier.look_ups += 1;
+            let row = |key| {
+                let kept = tier.rows.get(&(projection, key)).filter(|(home, _)| !memory.is_erased(home));
+                kept.map(|(_, value)| value.clone())
+            };
+            let rows = keys.into_iter().filter_map(|key| Some(Row { value: row(key.clone())?, key }));
+            Ok(rows.collect())
         })
+    }
+
+    fn is_far(&self) -> bool {
+        true
     }
 
     fn scan(
