@@ -210,6 +210,8 @@ pub(crate) fn is_of_another_shape(error: &(dyn std::error::Error + Send + Sync +
 /// A commit costs about the same for one record as for hundreds, so that under load records gather between two.
 /// Whoever waits for the projection ends the pause.
 const GATHERING: Duration = Duration::from_millis(5);
+/// The same where a commit takes several round trips.
+const GATHERING_FAR: Duration = Duration::from_millis(25);
 /// Records without a row after which the position is noted all the same: what is read again after a restart.
 const NOTED_EVERY: u64 = 10_000;
 
@@ -218,6 +220,7 @@ async fn walk(
     runtime: &Runtime,
     progress: &Progress,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let gathering = if runtime.read_model.is_far() { GATHERING_FAR } else { GATHERING };
     let mut durable = runtime.journal.durable();
     let mut position = runtime.read_model.position(host.name()).await?;
     progress.begins(position.lsn, position.offsets.clone());
@@ -267,7 +270,7 @@ async fn walk(
         }
         if is_noted && is_last && host.may_gather() {
             tokio::select! {
-                () = tokio::time::sleep(GATHERING) => {}
+                () = tokio::time::sleep(gathering) => {}
                 () = progress.hurry.notified() => {}
             }
         }
