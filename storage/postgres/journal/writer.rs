@@ -5,7 +5,7 @@ mod reach;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, time::sleep};
 use uuid::Uuid;
 
 pub(super) use self::grants::{Owned, Reply};
-use self::reach::{Failure, reach};
+use self::reach::{Failure, in_time, reach};
 use super::{
     super::{OpenError, connect::Connector, in_full, pauses::Pauses},
     Closed, Job, Shared,
@@ -437,28 +437,6 @@ impl Writer {
         let (seed, _) = self.id.as_u64_pair();
         Pauses::new(seed ^ self.batches)
     }
-}
-
-/// A store that takes this long over a statement is shown to be out of reach until it answers: whatever waits for an
-/// append waits for that, too.
-const HANGS_AFTER: Duration = Duration::from_secs(2);
-
-/// Waits for an answer, however long it takes, and shows when that is long.
-async fn in_time<T>(shared: &Shared, answer: impl Future<Output = T>) -> T {
-    tokio::pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => return answer,
-        () = sleep(HANGS_AFTER) => {}
-    }
-    let before = shared.health.read().unwrap_or_else(PoisonError::into_inner).clone();
-    if before != Health::Writable {
-        return answer.await;
-    }
-    shared.set_health(Health::Unreachable("it does not answer".to_owned()));
-    let answer = answer.await;
-    shared.set_health(before);
-    answer
 }
 
 /// How a batch ended.

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{Held, Writer, alarmed, in_time, rolled_back};
+use super::{Held, Writer, alarmed, reach::in_time, rolled_back};
 use crate::{
     Epoch, ShardId,
     journal::{AppendError, Claim},

@@ -1,11 +1,11 @@
 //! Having a connection to the store, and what is to be done while there is none.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{ops::ControlFlow, sync::PoisonError, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
-use super::{Job, Session, Trouble, Writer, alarmed, in_time, rolled_back, stream_is_lost};
+use super::{Job, Session, Shared, Trouble, Writer, alarmed, rolled_back, stream_is_lost};
 use crate::{
     journal::{AppendError, Health},
     postgres::{connect::Connector, in_full},
@@ -138,4 +138,26 @@ fn attempt(connector: &Connector, pause: Duration) -> Attempt {
 pub(super) async fn reach(connector: Connector, pause: Duration) -> Result<Session, Failure> {
     sleep(pause).await;
     Ok(timeout(ANSWER_TIMEOUT, Session::open(&connector)).await.map_err(|_elapsed| Failure::Silent)??)
+}
+
+/// A store that takes this long over a statement is shown to be out of reach until it answers: whatever waits for an
+/// append waits for that, too.
+const HANGS_AFTER: Duration = Duration::from_secs(2);
+
+/// Waits for an answer, however long it takes, and shows when that is long.
+pub(super) async fn in_time<T>(shared: &Shared, answer: impl Future<Output = T>) -> T {
+    tokio::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        () = sleep(HANGS_AFTER) => {}
+    }
+    let before = shared.health.read().unwrap_or_else(PoisonError::into_inner).clone();
+    if before != Health::Writable {
+        return answer.await;
+    }
+    shared.set_health(Health::Unreachable("it does not answer".to_owned()));
+    let answer = answer.await;
+    shared.set_health(before);
+    answer
 }
