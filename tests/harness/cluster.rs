@@ -292,6 +292,8 @@ fn seat(name: &'static str, server: &Server, database: &str, more: &[(&str, &str
         ("PROGNET_CLUSTER_SECRET", "known to all of them"),
         ("PROGNET_CLUSTER_REBALANCE_AFTER", "100ms"),
         ("PROGNET_CLUSTER_MOVES_MAX", "512"),
+        // Whoever gets no answer comes back after ten seconds: others have given the same tenant a thousand by then.
+        ("PROGNET_ENTITIES_REPLY_WINDOW", "4000"),
         ("PROGNET_LOG_FILTER", "warn,prognet_cluster=info,ractor=error,ractor_cluster=error"),
     ];
     let settings = own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
