@@ -4,7 +4,7 @@
 //! ```sh
 //! cargo test --locked --test prognet -- --ignored --nocapture long
 //! ```
-//! `PROGNET_SEED` repeats a run.
+//! `FAULTS_SEED` repeats a run.
 
 use std::{
     process::Command,

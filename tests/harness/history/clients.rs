@@ -52,7 +52,7 @@ impl Clients {
     #[expect(clippy::print_stderr, reason = "whoever repeats a run needs its seed")]
     pub(crate) async fn new(node: &Node, run: &str) -> Self {
         let seed = seed_asked_for().unwrap_or_else(any_seed);
-        eprintln!("{run}: PROGNET_SEED={seed}");
+        eprintln!("{run}: FAULTS_SEED={seed}");
         let recorder = Arc::new(Recorder::new());
         let tries = Tries::new(run, node.tokens().access_token.clone(), Arc::clone(&recorder));
         let mut clients = Self {
@@ -183,7 +183,7 @@ impl Clients {
 
 fn seed_asked_for() -> Option<u64> {
     #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not a setting")]
-    let seed = std::env::var("PROGNET_SEED");
+    let seed = std::env::var("FAULTS_SEED");
     seed.ok()?.parse().ok()
 }
 
