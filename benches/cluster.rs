@@ -169,7 +169,8 @@ struct Seen {
     refused: u32,
 }
 
-/// Renames tenants, each again after a pause, has something happen, and goes on until it is done and each was renamed again.
+/// Renames tenants, each again after a pause, has something happen, and goes on until it is done and each was renamed
+/// again.
 fn watch(
     nodes: &Nodes,
     tenants: &[String],

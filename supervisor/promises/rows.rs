@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prognet_storage::snapshots::TierError;
+use prognet_storage::{codec, snapshots::TierError};
 
 use super::{Command, Counter, Event, far};
 use crate::{Projection, Recorded, Rows, Service, testing::World};
@@ -54,9 +54,7 @@ async fn the_rows_of_a_page_are_looked_up_together() {
 
     let totals = world.memory.rows("totals");
     assert_eq!(totals.len() as u64, COUNTERS);
-    assert!(
-        totals.iter().all(|(_, total)| *total == prognet_storage::codec::encode_compact(&TIMES).unwrap())
-    );
+    assert!(totals.iter().all(|(_, total)| *total == codec::encode_compact(&TIMES).unwrap()));
     assert!(world.memory.look_ups() < 10, "{} look-ups", world.memory.look_ups());
 }
 
@@ -68,7 +66,7 @@ async fn a_row_that_only_another_row_tells_of_is_found_however_long_the_chain_is
     let world = read_again(services, EVENTS, "chain").await;
 
     let rows = world.memory.rows("chain");
-    let expected = (0..EVENTS)
-        .map(|at| (at.to_be_bytes().to_vec(), prognet_storage::codec::encode_compact(&(at + 1)).unwrap()));
+    let expected =
+        (0..EVENTS).map(|at| (at.to_be_bytes().to_vec(), codec::encode_compact(&(at + 1)).unwrap()));
     assert_eq!(rows, expected.collect::<Vec<_>>());
 }

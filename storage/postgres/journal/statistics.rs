@@ -32,8 +32,8 @@ pub(super) async fn keep(connector: Connector, shared: Arc<Shared>) -> Infallibl
     }
 }
 
-/// `analyze` is YugabyteDB's, too; to CockroachDB it means `create statistics`. Whoever does not own a table is warned, not
-/// refused.
+/// `analyze` is YugabyteDB's, too; to CockroachDB it means `create statistics`. Whoever does not own a table is warned,
+/// not refused.
 async fn look_at_all(connector: &Connector) -> Result<(), tokio_postgres::Error> {
     let session = connector.connect().await?;
     for table in TABLES {

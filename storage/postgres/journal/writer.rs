@@ -195,11 +195,11 @@ impl Writer {
     ) -> Result<(), tokio_postgres::Error> {
         // An entity's first record needs no look: there cannot be two of them.
         let mut unknown = BTreeMap::new();
-        for Queued { group, .. } in groups {
-            for record in &group.records {
-                let key = (group.shard.service, record.entity);
-                if is_doubtful || (record.seq.0 > 1 && self.seqs.of(&key, group.epoch).is_none()) {
-                    unknown.insert(key, group.epoch);
+        for queued in groups {
+            let epoch = queued.group.epoch;
+            for (key, record) in queued.keys().zip(&queued.group.records) {
+                if is_doubtful || (record.seq.0 > 1 && self.seqs.of(&key, epoch).is_none()) {
+                    unknown.insert(key, epoch);
                 }
             }
         }
