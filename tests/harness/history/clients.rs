@@ -4,6 +4,7 @@
 //! when that comes to nothing, nobody knows whether it was done. Others follow the tenants live.
 
 use std::{
+    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -99,9 +100,16 @@ impl Clients {
         until_in(PATIENCE, || self.tries.done() >= before + more).await;
     }
 
+    /// Where this run's numbers begin: one seed is for many runs, which must not draw the same ids and keys.
+    fn start(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.run.hash(&mut hasher);
+        self.seed ^ hasher.finish()
+    }
+
     /// Dice of nobody who works, to draw what is done to them with.
-    pub(crate) const fn dice(&self) -> Dice {
-        Dice(self.seed)
+    pub(crate) fn dice(&self) -> Dice {
+        Dice(self.start())
     }
 
     /// Those that there are by now; each of the first has several clients.
@@ -139,7 +147,7 @@ impl Clients {
     }
 
     fn actor(&self, number: usize) -> Actor {
-        let dice = Dice(self.seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let dice = Dice(self.start() ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Actor { process: self.recorder.process(), dice }
     }
 
@@ -188,8 +196,7 @@ fn seed_asked_for() -> Option<u64> {
 }
 
 fn any_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+    RandomState::new().build_hasher().finish()
 }
 
 /// A client's number for the history, and its dice.
