@@ -25,7 +25,7 @@ export async function launch() {
 /** A person's browser, with or without JavaScript; what its pages complain about ends the test. */
 export async function person(browser, { script }) {
   const context = await browser.newContext({ javaScriptEnabled: script, reducedMotion: "reduce", viewport: WIDE });
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(60_000);
   const complaints = [];
   // A page that says no is loaded with the status of that, which the console repeats.
   const isExpected = (text) => /status of (401|403|404|409|400|422|429)/.test(text);
