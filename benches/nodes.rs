@@ -116,7 +116,8 @@ impl Nodes {
             ("PROGNET_CLUSTER_LISTEN", &seat.link),
             ("PROGNET_CLUSTER_SECRET", "known to all of them"),
             ("PROGNET_CLUSTER_REBALANCE_AFTER", "100ms"),
-            ("PROGNET_CLUSTER_MOVES_MAX", "64"),
+            // To be even soon, and below what leaves a node at a time by default, a tenth of a service.
+            ("PROGNET_CLUSTER_MOVES_MAX", "24"),
         ];
         let settings = [stored_in(&self.url).as_slice(), &own].concat();
         seat.node = Some(Node::start_with(&self.binary, &self.directory.join(seat.name), &settings)?);

@@ -29,6 +29,8 @@ struct Network;
 
 impl Network {
     fn new() -> Self {
+        // What a run that was killed has left.
+        drop(Self);
         let network = Self;
         ip("link add prognet type bridge");
         ip("addr add 10.77.0.254/24 dev prognet");
@@ -51,7 +53,7 @@ impl Drop for Network {
         gone.extend(NAMES.map(|name| format!("netns del prognet-{name}")));
         for arguments in gone {
             // What was not made cannot go.
-            drop(Command::new("ip").args(arguments.split(' ')).status());
+            drop(Command::new("ip").args(arguments.split(' ')).output());
         }
     }
 }
