@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Nothing but the row is remembered: whoever reads it knows the next step, and every message only hastens what
-//! reading the row would bring. A wait has an end: [`Limits::prepare`], then [`Limits::flush`], then
+//! reading the row would bring. That an owner has stopped, it alone knows until it marks the row or frees it; should the
+//! move be withdrawn meanwhile, it frees the shard all the same, for whoever comes. A wait has an end: [`Limits::prepare`], then [`Limits::flush`], then
 //! [`Limits::reserve`]. Dies the old owner, the shard is an orphan like any other; dies the new one, the old
 //! owner keeps it if it has not stopped yet, and otherwise frees it for the other heirs.
 

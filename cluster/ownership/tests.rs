@@ -139,6 +139,28 @@ fn a_claim_whose_answer_was_lost_is_found_in_the_row_and_an_old_row_brings_nothi
 }
 
 #[test]
+fn a_row_is_marked_once_if_finishing_takes_long() {
+    let limits = Limits::default();
+    let (mine, moving) = (up(owned(4, 0)), up(ShardRow { target: Some(NODES[1]), ..owned(4, 0) }));
+    let (mut ownership, mut out) = (Ownership::default(), Vec::new());
+    ownership.settle(scene(0, 0, &mine, &limits), &mut out);
+    assert!(ownership.opened(SHARD, Epoch(4)));
+    ownership.settle(scene(0, 1, &moving, &limits), &mut out);
+    assert!(ownership.peer_prepared(SHARD, Epoch(4), BootTime::from_millis(2)));
+    let mut at = |millis| {
+        let mut out = Vec::new();
+        ownership.settle(scene(0, millis, &moving, &limits), &mut out);
+        out
+    };
+
+    assert_eq!(at(2), [Output::Stop { shard: SHARD, epoch: Epoch(4) }]);
+    assert_eq!(at(101), []);
+    let mark = Statement::MarkReleasing { by: incarnation(0), shards: vec![(SHARD, Epoch(4))] };
+    assert_eq!(at(102), [Output::Run(mark)]);
+    assert_eq!(at(103), []);
+}
+
+#[test]
 fn a_shard_that_cannot_be_opened_is_freed_and_left_to_others() {
     let (mine, limits) = (up(owned(4, 0)), Limits::default());
     let (mut ownership, mut out) = (Ownership::default(), Vec::new());

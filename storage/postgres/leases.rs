@@ -3,8 +3,10 @@
 //!
 //! ```text
 //! heartbeat ── a session of its own, 1 s ──▶ node
-//! the rest  ── another one, 2 s ──▶ node, shard, cluster_meta
+//! reading   ── another one, 2 s ──▶ node, shard, cluster_meta
+//! changes   ── another one, 2 s ──▶ node, shard, cluster_meta
 //! ```
+//! So a reading may be older than a change that was answered before it.
 
 mod line;
 mod rows;

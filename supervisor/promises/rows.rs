@@ -29,6 +29,24 @@ impl Projection for Chain {
     }
 }
 
+/// A row for each event too, and one event that it fails at, behind a row that is to be looked up.
+#[derive(Debug)]
+struct Failing;
+
+impl Projection for Failing {
+    const NAME: &'static str = "failing";
+
+    async fn project(event: &Recorded, rows: &mut Rows<'_>) -> Result<(), TierError> {
+        let key = event.id.to_be_bytes();
+        let times = rows.get::<u64>(&key).await?.unwrap_or_default() + 1;
+        rows.put(&key, event.home, &times)?;
+        if event.id == u128::from(COUNTERS) {
+            return Err(TierError { operation: "project", source: "told to".into() });
+        }
+        Ok(())
+    }
+}
+
 async fn read_again(services: fn() -> Vec<Service>, events: u64, projection: &str) -> World {
     let mut world = World::new(services).await;
     for time in 0..events {
@@ -40,6 +58,11 @@ async fn read_again(services: fn() -> Vec<Service>, events: u64, projection: &st
     world.start().await;
     world.until(Duration::from_millis(10), || async { is_read(&world, projection) }).await;
     world
+}
+
+fn is_stuck(world: &World, projection: &str) -> bool {
+    let readers = world.node.readers();
+    readers.iter().any(|reader| reader.name.as_str() == projection && reader.lag > 0 && reader.error.is_some())
 }
 
 fn is_read(world: &World, projection: &str) -> bool {
@@ -69,4 +92,21 @@ async fn a_row_that_only_another_row_tells_of_is_found_however_long_the_chain_is
     let expected =
         (0..EVENTS).map(|at| (at.to_be_bytes().to_vec(), codec::encode_compact(&(at + 1)).unwrap()));
     assert_eq!(rows, expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_that_fails_stops_its_projection_whatever_rows_are_missing() {
+    let services = || vec![Service::new("test").aggregate::<Counter>().projection::<Failing>()];
+    let mut world = World::new(services).await;
+    for counter in 1..=COUNTERS + 1 {
+        world.ask(far(counter.into()), Command::Add).await.unwrap();
+    }
+    world.die();
+    world.memory.lose_tier();
+    world.start().await;
+
+    world.until(Duration::from_millis(10), || async { is_stuck(&world, "failing") }).await;
+
+    let failed = u128::from(COUNTERS).to_be_bytes();
+    assert!(world.memory.rows("failing").iter().all(|(key, _)| *key < failed.to_vec()));
 }

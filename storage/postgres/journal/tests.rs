@@ -410,7 +410,10 @@ async fn tables_that_have_grown_are_looked_at_without_the_server_s_own_round() {
     append(&journal, epoch, vec![record(1, 1_000, 20)]).await.unwrap();
 
     assert!(before <= 0, "nobody has looked yet");
-    while known().await < 1_000 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let is_known = async {
+        while known().await < 1_000 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), is_known).await.unwrap();
 }

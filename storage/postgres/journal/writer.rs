@@ -180,7 +180,10 @@ impl Writer {
             }
             match self.commit(batch).await {
                 Committed::Known(batch) => return self.finish(batch),
-                Committed::Clash(clashing) => groups = clashing,
+                Committed::Clash(clashing) => {
+                    clashing.iter().flat_map(Queued::keys).for_each(|key| self.seqs.forget(&key));
+                    groups = clashing;
+                }
             }
         }
         tracing::error!("the store has records of entities that it does not show: refused a batch");
@@ -195,7 +198,11 @@ impl Writer {
     ) -> Result<(), tokio_postgres::Error> {
         // An entity's first record needs no look: there cannot be two of them.
         let mut unknown = BTreeMap::new();
-        for queued in groups {
+        let is_current = |queued: &&Queued| {
+            let held = self.shards.get(&queued.group.shard);
+            held.is_some_and(|held| held.at.epoch == queued.group.epoch)
+        };
+        for queued in groups.iter().filter(is_current) {
             let epoch = queued.group.epoch;
             for (key, record) in queued.keys().zip(&queued.group.records) {
                 if is_doubtful || (record.seq.0 > 1 && self.seqs.of(&key, epoch).is_none()) {
