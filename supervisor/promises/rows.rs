@@ -62,7 +62,9 @@ async fn read_again(services: fn() -> Vec<Service>, events: u64, projection: &st
 
 fn is_stuck(world: &World, projection: &str) -> bool {
     let readers = world.node.readers();
-    readers.iter().any(|reader| reader.name.as_str() == projection && reader.lag > 0 && reader.error.is_some())
+    readers
+        .iter()
+        .any(|reader| reader.name.as_str() == projection && reader.lag > 0 && reader.error.is_some())
 }
 
 fn is_read(world: &World, projection: &str) -> bool {
