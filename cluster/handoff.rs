@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! row            old owner (Departure)            new owner (Arrival)            routers (cluster.rs)
-//! target = B     waits ◀────────Prepared───────── prepares: loads what is hot    send to A
+//! target = B     waits ◀────────Prepared───────── is there (and loads nothing)   send to A
 //!                stops, finishes what has begun                                  A hands back, they hold
 //! releasing      (written only if that takes long)
 //! free           forgets the shard ────Freed────▶ claims: epoch + 1              hold
@@ -10,10 +10,11 @@
 //! ```
 //!
 //! Nothing but the row is remembered: whoever reads it knows the next step, and every message only hastens what
-//! reading the row would bring. That an owner has stopped, it alone knows until it marks the row or frees it; should the
-//! move be withdrawn meanwhile, it frees the shard all the same, for whoever comes. A wait has an end: [`Limits::prepare`], then [`Limits::flush`], then
-//! [`Limits::reserve`]. Dies the old owner, the shard is an orphan like any other; dies the new one, the old
-//! owner keeps it if it has not stopped yet, and otherwise frees it for the other heirs.
+//! reading the row would bring. That an owner has stopped, it alone knows until it marks the row or frees it; should
+//! the move be withdrawn meanwhile, it frees the shard all the same, for whoever comes. A wait has an end:
+//! [`Limits::prepare`], then [`Limits::flush`], then [`Limits::reserve`]. Dies the old owner, the shard is an orphan
+//! like any other; dies the new one, the old owner keeps it if it has not stopped yet, and otherwise frees it for the
+//! other heirs.
 
 use crate::{
     BootTime, Epoch,
@@ -142,7 +143,7 @@ impl Arrival {
         Self { epoch, tell_at: None }
     }
 
-    /// What is hot was loaded.
+    /// The shard may come.
     pub(crate) const fn prepared(&mut self, now: BootTime) {
         self.tell_at = Some(now);
     }

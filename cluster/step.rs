@@ -85,7 +85,8 @@ pub enum Output {
     Fence,
     /// The lease holds.
     Resume,
-    /// Load what is hot in a shard that is about to come, without serving it.
+    /// Make ready for a shard that is about to come, without serving it: what is hot could be loaded. This build loads
+    /// nothing, entities come back as they are asked for.
     Prepare {
         /// The shard.
         shard: ShardId,
