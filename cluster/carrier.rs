@@ -33,6 +33,8 @@ pub(crate) enum Frame {
     },
     /// An answer; none if nobody there looked at the question.
     Answer { id: u64, parcel: Option<serde_bytes::ByteBuf> },
+    /// A question to a third node could not be passed on.
+    Undelivered { id: u64 },
     /// A frame for a third node, or from one.
     Relay {
         from: Incarnation,
@@ -58,6 +60,9 @@ impl Frame {
 
 /// The lane of what is between two others.
 const RELAYED: u64 = CONTROL + 1;
+/// The answer of a third node is waited for no longer than this: should its link to whoever passes it on break, nobody
+/// says so here.
+const RELAYED_WAIT: Duration = Duration::from_secs(2);
 
 /// Questions that wait for their answers.
 pub(crate) struct Carrier {
@@ -106,13 +111,15 @@ impl Carrier {
         let _asked = Asked(self, id);
         let sent = self.way(me, to.node, frame).and_then(|(by, frame)| {
             self.lock().insert(id, Waiting { by, answer });
-            self.hand_over(by, lane, frame)
+            self.hand_over(by, lane, frame)?;
+            Ok(by)
         });
-        sent.map_err(|error| match error {
+        let by = sent.map_err(|error| match error {
             LinkError::Down => Unanswered::Unlinked,
             LinkError::Busy => Unanswered::Busy,
             LinkError::Large => Unanswered::Large,
         })?;
+        let wait = if by == to.node { wait } else { wait.min(RELAYED_WAIT) };
         match tokio::time::timeout(wait, answered).await {
             Ok(Ok(answer)) => answer,
             // Nobody waits for it any more, or not long enough.
@@ -148,18 +155,23 @@ impl Carrier {
         }
     }
 
-    /// Passes a relayed frame on; never a second time.
+    /// Passes a relayed frame on; never a second time. Whoever asks is told if that is not possible.
     pub(crate) fn relay(&self, from: Incarnation, to: NodeId, frame: Vec<u8>) {
-        let Some(relay) = (Frame::Relay { from, to, frame }).encode() else { return };
-        if let Err(error) = self.hand_over(to, RELAYED, relay) {
-            tracing::debug!(node = %to, %error, "a frame cannot be relayed to {to}");
+        let relay = Frame::Relay { from, to, frame };
+        let Some(bytes) = relay.encode() else { return };
+        let Err(error) = self.hand_over(to, RELAYED, bytes) else { return };
+        tracing::debug!(node = %to, %error, "a frame cannot be relayed to {to}");
+        if let Frame::Relay { frame, .. } = relay
+            && let Some(Frame::Ask { id, .. }) = Frame::decode(&frame)
+        {
+            self.tell(from.node, &Frame::Undelivered { id });
         }
     }
 
-    /// An answer has come.
-    pub(crate) fn answered(&self, id: u64, parcel: Option<Vec<u8>>) {
+    /// An answer has come, or the word that there will be none.
+    pub(crate) fn answered(&self, id: u64, answer: Result<Vec<u8>, Unanswered>) {
         if let Some(waiting) = self.lock().remove(&id) {
-            drop(waiting.answer.send(parcel.ok_or(Unanswered::Elsewhere)));
+            drop(waiting.answer.send(answer));
         }
     }
 
@@ -188,5 +200,77 @@ impl Carrier {
         for peer in self.link.peers() {
             self.tell(peer.incarnation.node, frame);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use prognet_supervisor::Name;
+
+    use super::*;
+    use crate::link::{FrameHandler, PeerView};
+
+    /// Wires to whoever is linked; what goes over them lies there.
+    #[derive(Default)]
+    struct Wires {
+        peers: Vec<Incarnation>,
+        sent: Mutex<Vec<(NodeId, Bytes)>>,
+    }
+
+    impl Link for Wires {
+        fn send(&self, to: NodeId, _lane: u64, frame: Bytes) -> Result<(), LinkError> {
+            if !self.is_linked(to) {
+                return Err(LinkError::Down);
+            }
+            self.sent.lock().unwrap().push((to, frame));
+            Ok(())
+        }
+
+        fn handle_by(&self, _handler: Weak<dyn FrameHandler>) {}
+
+        fn became(&self, _me: Incarnation) {}
+
+        fn meet(&self, _peers: Vec<(Incarnation, String)>) {}
+
+        fn peers(&self) -> Vec<PeerView> {
+            self.peers.iter().map(|peer| PeerView { incarnation: *peer, round_trip: None }).collect()
+        }
+    }
+
+    const A: Incarnation = Incarnation { node: NodeId(Name::new("a")), number: 1 };
+    const B: Incarnation = Incarnation { node: NodeId(Name::new("b")), number: 2 };
+    const C: Incarnation = Incarnation { node: NodeId(Name::new("c")), number: 3 };
+
+    fn linked(peers: Vec<Incarnation>) -> (Carrier, Arc<Wires>) {
+        let wires = Arc::new(Wires { peers, sent: Mutex::default() });
+        (Carrier::new(Arc::clone(&wires) as Arc<dyn Link>, Arc::default()), wires)
+    }
+
+    fn last(wires: &Wires) -> (NodeId, Frame) {
+        let (to, frame) = wires.sent.lock().unwrap().pop().unwrap();
+        (to, Frame::decode(&frame).unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_told_that_a_third_node_is_not_reached_and_waits_for_it_only_so_long() {
+        let (asking, wires_of_a) = linked(vec![C]);
+        let (passing_on, wires_of_c) = linked(vec![A]);
+        let ask = asking.ask(A, B, 7, b"why".to_vec(), Duration::from_secs(60));
+        let answers = async {
+            tokio::task::yield_now().await;
+            let (by, Frame::Relay { from, to, frame }) = last(&wires_of_a) else { panic!("not relayed") };
+            assert_eq!((by, from, to), (C.node, A, B.node));
+            passing_on.relay(from, to, frame);
+            let (to, Frame::Undelivered { id }) = last(&wires_of_c) else { panic!("not told") };
+            assert_eq!(to, A.node);
+            asking.answered(id, Err(Unanswered::LinkLost));
+        };
+        let (asked, ()) = tokio::join!(ask, answers);
+        assert_eq!(asked, Err(Unanswered::LinkLost));
+
+        let unanswered = asking.ask(A, B, 7, b"why".to_vec(), Duration::from_secs(60));
+        assert_eq!(tokio::time::timeout(3 * RELAYED_WAIT, unanswered).await, Ok(Err(Unanswered::Late)));
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     link::{FrameHandler, Link, LinkEvent},
     map::Maps,
     membership::{Proof, Refusal},
-    numbers::{Moves, Numbers},
+    numbers::{Moves, Numbers, Unanswered},
     seen::Seen,
     tables::{Answer, Incarnation, Lost, NodeId, NodeRow, Statement, Status},
 };
@@ -389,8 +389,10 @@ impl Driver {
         match frame {
             Frame::Ask { id, to, parcel } => self.asked(from, id, to, parcel),
             Frame::Answer { id, parcel } => {
-                self.carrier.answered(id, parcel.map(serde_bytes::ByteBuf::into_vec));
+                let answer = parcel.map(serde_bytes::ByteBuf::into_vec);
+                self.carrier.answered(id, answer.ok_or(Unanswered::Elsewhere));
             }
+            Frame::Undelivered { id } => self.carrier.answered(id, Err(Unanswered::LinkLost)),
             Frame::Relay { from: sender, to, frame } => {
                 if self.me.borrow().is_some_and(|me| me.node == to) {
                     // A relayed frame is never one that was relayed before.
