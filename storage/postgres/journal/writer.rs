@@ -23,7 +23,7 @@ use super::{
     session::{Seen, Session, Trouble},
 };
 use crate::{
-    AddressMap, Lsn, Seq, ShardId,
+    AddressMap, Epoch, Lsn, Seq, ShardId,
     journal::{AppendError, Claim, Group, Health},
 };
 
@@ -61,6 +61,13 @@ struct Held {
     is_granted: bool,
     /// Why it takes nothing any more.
     stopped: Option<AppendError>,
+}
+
+impl Held {
+    /// Whether this process owns the shard under an epoch.
+    fn is_owned_under(&self, epoch: Epoch) -> bool {
+        self.is_granted && self.at.epoch == epoch
+    }
 }
 
 impl Writer {
@@ -198,11 +205,11 @@ impl Writer {
     ) -> Result<(), tokio_postgres::Error> {
         // An entity's first record needs no look: there cannot be two of them.
         let mut unknown = BTreeMap::new();
-        let is_current = |queued: &&Queued| {
-            let held = self.shards.get(&queued.group.shard);
-            held.is_some_and(|held| held.at.epoch == queued.group.epoch)
+        // Others are refused, and say nothing of what this process knows.
+        let is_owned = |Queued { group, .. }: &&Queued| {
+            self.shards.get(&group.shard).is_some_and(|held| held.is_owned_under(group.epoch))
         };
-        for queued in groups.iter().filter(is_current) {
+        for queued in groups.iter().filter(is_owned) {
             let epoch = queued.group.epoch;
             for (key, record) in queued.keys().zip(&queued.group.records) {
                 if is_doubtful || (record.seq.0 > 1 && self.seqs.of(&key, epoch).is_none()) {
@@ -254,8 +261,7 @@ impl Writer {
             return Err(stopped);
         }
         let current = held.map(|held| held.at.epoch).unwrap_or_default();
-        let is_granted = held.is_some_and(|held| held.is_granted);
-        if group.epoch != current || !is_granted {
+        if !held.is_some_and(|held| held.is_owned_under(group.epoch)) {
             return Err(AppendError::Fenced { shard: group.shard, current, claimed: group.epoch });
         }
         if let Some(keyring) = self.shared.keyring.get()
