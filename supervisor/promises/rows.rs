@@ -5,7 +5,7 @@ use std::time::Duration;
 use prognet_storage::{codec, snapshots::TierError};
 
 use super::{Command, Counter, Event, far};
-use crate::{Projection, Recorded, Rows, Service, testing::World};
+use crate::{Projection, ReaderView, Recorded, Rows, Service, testing::World};
 
 const COUNTERS: u64 = 40;
 const TIMES: u64 = 3;
@@ -47,35 +47,36 @@ impl Projection for Failing {
     }
 }
 
-async fn read_again(services: fn() -> Vec<Service>, events: u64, projection: &str) -> World {
+/// Takes events in again, without the rows that were made of them, until a projection is where it gets to.
+async fn read_again(services: fn() -> Vec<Service>, events: u64, is_there: impl Fn(&World) -> bool) -> World {
     let mut world = World::new(services).await;
     for time in 0..events {
         world.ask(far((1 + time % COUNTERS).into()), Command::Add).await.unwrap();
     }
-    world.until(Duration::from_millis(10), || async { is_read(&world, projection) }).await;
+    world.until(Duration::from_millis(10), || async { is_there(&world) }).await;
     world.die();
     world.memory.lose_tier();
     world.start().await;
-    world.until(Duration::from_millis(10), || async { is_read(&world, projection) }).await;
+    world.until(Duration::from_millis(10), || async { is_there(&world) }).await;
     world
 }
 
-fn is_stuck(world: &World, projection: &str) -> bool {
-    let readers = world.node.readers();
-    readers
-        .iter()
-        .any(|reader| reader.name.as_str() == projection && reader.lag > 0 && reader.error.is_some())
+fn reader(world: &World, projection: &str) -> Option<ReaderView> {
+    world.node.readers().into_iter().find(|reader| reader.name.as_str() == projection)
 }
 
 fn is_read(world: &World, projection: &str) -> bool {
-    let readers = world.node.readers();
-    let reader = readers.iter().find(|reader| reader.name.as_str() == projection);
-    reader.is_some_and(|reader| reader.lag == 0 && !world.memory.rows(projection).is_empty())
+    reader(world, projection)
+        .is_some_and(|reader| reader.lag == 0 && !world.memory.rows(projection).is_empty())
+}
+
+fn is_stuck(world: &World, projection: &str) -> bool {
+    reader(world, projection).is_some_and(|reader| reader.lag > 0 && reader.error.is_some())
 }
 
 #[tokio::test]
 async fn the_rows_of_a_page_are_looked_up_together() {
-    let world = read_again(super::services, COUNTERS * TIMES, "totals").await;
+    let world = read_again(super::services, COUNTERS * TIMES, |world| is_read(world, "totals")).await;
 
     let totals = world.memory.rows("totals");
     assert_eq!(totals.len() as u64, COUNTERS);
@@ -88,7 +89,7 @@ async fn a_row_that_only_another_row_tells_of_is_found_however_long_the_chain_is
     const EVENTS: u64 = 12;
     let services = || vec![Service::new("test").aggregate::<Counter>().projection::<Chain>()];
 
-    let world = read_again(services, EVENTS, "chain").await;
+    let world = read_again(services, EVENTS, |world| is_read(world, "chain")).await;
 
     let rows = world.memory.rows("chain");
     let expected =
@@ -99,15 +100,8 @@ async fn a_row_that_only_another_row_tells_of_is_found_however_long_the_chain_is
 #[tokio::test]
 async fn an_event_that_fails_stops_its_projection_whatever_rows_are_missing() {
     let services = || vec![Service::new("test").aggregate::<Counter>().projection::<Failing>()];
-    let mut world = World::new(services).await;
-    for counter in 1..=COUNTERS + 1 {
-        world.ask(far(counter.into()), Command::Add).await.unwrap();
-    }
-    world.die();
-    world.memory.lose_tier();
-    world.start().await;
 
-    world.until(Duration::from_millis(10), || async { is_stuck(&world, "failing") }).await;
+    let world = read_again(services, COUNTERS + 1, |world| is_stuck(world, "failing")).await;
 
     let failed = u128::from(COUNTERS).to_be_bytes();
     assert!(world.memory.rows("failing").iter().all(|(key, _)| *key < failed.to_vec()));
